@@ -1,0 +1,1 @@
+"""Keys, recipients, sealing and opening, with the cryptography package as it is."""
