@@ -1,0 +1,25 @@
+"""The configuration: its model, how it is found, read and checked, and the file that `init` writes."""
+
+from syncd.config.load import check_private, find, load, parse
+from syncd.config.model import Batch, Capture, Config, Database, Keys, Log, Stop, Target
+from syncd.config.relations import warnings
+from syncd.config.url import BucketUrl, DirectoryUrl, parse_url
+
+__all__ = [
+    "Batch",
+    "BucketUrl",
+    "Capture",
+    "Config",
+    "Database",
+    "DirectoryUrl",
+    "Keys",
+    "Log",
+    "Stop",
+    "Target",
+    "check_private",
+    "find",
+    "load",
+    "parse",
+    "parse_url",
+    "warnings",
+]

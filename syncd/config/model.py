@@ -1,0 +1,211 @@
+"""What the configuration says, as frozen values. `load.parse` makes them.
+
+- Unknown keys are refused everywhere.
+- Every option has its default here and nowhere else; `config/syncd.toml` is checked against it.
+- Durations are seconds, sizes are bytes, paths are absolute, a target's `url` is in its one spelling.
+- Rules that span several tables (a target that is named but not there) are in `relations`.
+"""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Final, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+from syncd.config.units import duration_between, size_between
+from syncd.config.url import BucketUrl, DirectoryUrl, parse_url
+
+KIB: Final = 1 << 10
+MIB: Final = 1 << 20
+MINUTE: Final = 60.0
+HOUR: Final = 3600.0
+
+_NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+_RECIPIENT: Final = re.compile(r"syncd-recipient-[A-Za-z0-9_=+/-]+")
+
+
+def check_name(text: str) -> str:
+    """A database's or a target's name; it is part of names in the archive. Raises ValueError."""
+    if not _NAME.fullmatch(text) or ".." in text:
+        raise ValueError(
+            "a name has 1 to 64 of a-z, 0-9, '.', '_', '-', no '..', and begins with a letter or digit"
+        )
+    return text
+
+
+def check_path(value: object) -> Path:
+    """An absolute path in one spelling: no `..`, no doubled slash. Raises ValueError."""
+    if isinstance(value, Path):
+        value = str(value)
+    if not isinstance(value, str):
+        raise ValueError("must be a string")  # noqa: TRY004 -- pydantic collects ValueError only
+    if not value.startswith("/"):
+        raise ValueError("must be an absolute path")
+    if not value.isprintable():
+        raise ValueError("must not contain control characters")
+    path = Path("/" + value.lstrip("/"))
+    if ".." in path.parts:
+        raise ValueError("must not contain '..'")
+    if path == Path("/"):
+        raise ValueError("must not be /")
+    return path
+
+
+def check_url(text: str) -> str:
+    """A target's URL in its one spelling. Raises ValueError."""
+    return str(parse_url(text))
+
+
+def check_endpoint(text: str) -> str:
+    """Empty (Amazon's own), or http(s)://host[:port]. Raises ValueError."""
+    if not text:
+        return text
+    try:
+        parts = urlsplit(text)
+        port_is_valid = parts.port is None or parts.port > 0
+    except ValueError:
+        parts, port_is_valid = urlsplit(""), False
+    if parts.scheme not in {"http", "https"} or not parts.hostname or not port_is_valid:
+        raise ValueError("must be http://host[:port] or https://host[:port]")
+    if "@" in parts.netloc:
+        raise ValueError("must not contain credentials; use a profile, or the usual AWS variables")
+    if parts.query or parts.fragment or parts.path not in {"", "/"} or not text.isprintable():
+        raise ValueError("must end after host and port; the bucket belongs into url")
+    return text.rstrip("/")
+
+
+def check_recipient(text: str) -> str:
+    """A public recipient as `syncd init` prints it. Raises ValueError."""
+    if not _RECIPIENT.fullmatch(text):
+        raise ValueError("must be a public recipient: syncd-recipient-...")
+    return text
+
+
+def check_distinct(values: tuple[str, ...]) -> tuple[str, ...]:
+    """No value twice. Raises ValueError."""
+    if len(set(values)) < len(values):
+        raise ValueError("must not name the same one twice")
+    return values
+
+
+def _as_tuple(value: object) -> object:
+    return tuple(value) if isinstance(value, list) else value
+
+
+Name = Annotated[str, AfterValidator(check_name)]
+AbsolutePath = Annotated[Path, BeforeValidator(check_path)]
+MaxDelay = Annotated[float, BeforeValidator(duration_between(0.05, HOUR))]
+MaxBytes = Annotated[int, BeforeValidator(size_between(64 * KIB, 64 * MIB))]
+PollInterval = Annotated[float, BeforeValidator(duration_between(0.02, MINUTE))]
+Drain = Annotated[float, BeforeValidator(duration_between(0, 10 * MINUTE))]
+Timeout = Annotated[float, BeforeValidator(duration_between(1, 10 * MINUTE))]
+
+
+class Section(BaseModel):
+    """What all tables have in common."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, hide_input_in_errors=True)
+
+
+class Log(Section):
+    """`[log]`: what is written to stdout, and how."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["auto", "json", "text"] = "auto"
+
+
+class Batch(Section):
+    """`[batch]`: a batch closes at whichever of the two comes first."""
+
+    max_delay: MaxDelay = 5.0
+    max_bytes: MaxBytes = 4 * MIB
+
+
+class BatchOverride(Section):
+    """`[databases.NAME.batch]`: what differs from `[batch]`."""
+
+    max_delay: MaxDelay | None = None
+    max_bytes: MaxBytes | None = None
+
+    def over(self, base: Batch) -> Batch:
+        """`base` with what is set here."""
+        return base.model_copy(update=self.model_dump(exclude_none=True))
+
+
+class Capture(Section):
+    """`[capture]`: how databases are watched."""
+
+    poll_interval: PollInterval = 1.0
+
+
+class Stop(Section):
+    """`[stop]`: how long the first signal lets the daemon ship what is waiting."""
+
+    drain: Drain = 10.0
+
+
+class Keys(Section):
+    """`[keys]`: the daemon's own key, and who can open the archive (public keys only)."""
+
+    signing_key: AbsolutePath = Path("/etc/syncd/signing.key")
+    recipients: Annotated[
+        tuple[Annotated[str, AfterValidator(check_recipient)], ...],
+        BeforeValidator(_as_tuple),
+        Field(min_length=1),
+        AfterValidator(check_distinct),
+    ]
+
+
+class Target(Section):
+    """`[targets.NAME]`: one place that deltas and snapshots go to.
+
+    The options behind `timeout` are for buckets; empty means what the AWS configuration says.
+    """
+
+    url: Annotated[str, AfterValidator(check_url)]
+    timeout: Timeout = MINUTE
+    endpoint_url: Annotated[str, AfterValidator(check_endpoint)] = ""
+    region: str = ""
+    profile: str = ""
+
+    @property
+    def place(self) -> DirectoryUrl | BucketUrl:
+        """The URL, taken apart."""
+        return parse_url(self.url)
+
+
+class Database(Section):
+    """`[databases.NAME]`: one SQLite database of the application. Without `targets`, it goes to all."""
+
+    path: AbsolutePath
+    targets: (
+        Annotated[
+            tuple[Name, ...], BeforeValidator(_as_tuple), Field(min_length=1), AfterValidator(check_distinct)
+        ]
+        | None
+    ) = None
+    batch: BatchOverride = BatchOverride()
+
+
+class Config(Section):
+    """The whole file."""
+
+    state_dir: AbsolutePath = Path("/var/lib/syncd")
+    log: Log = Log()
+    batch: Batch = Batch()
+    capture: Capture = Capture()
+    stop: Stop = Stop()
+    keys: Keys
+    targets: Annotated[Mapping[Name, Target], Field(min_length=1)]
+    databases: Annotated[Mapping[Name, Database], Field(min_length=1)]
+
+    def batch_of(self, database: str) -> Batch:
+        """The batch limits of one database."""
+        return self.databases[database].batch.over(self.batch)
+
+    def targets_of(self, database: str) -> tuple[str, ...]:
+        """The names of the targets that a database goes to, in the order of the configuration."""
+        chosen = self.databases[database].targets
+        return tuple(name for name in self.targets if chosen is None or name in chosen)
