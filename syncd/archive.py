@@ -1,0 +1,188 @@
+"""Objects of the archive, opened and sealed: where format (bytes) and envelope (keys) meet.
+
+- A reader says what it asked for; an object that says it is something else is refused.
+- Every ArchiveError of a reader starts with the object's name.
+- Signatures are checked before anything else is believed; sealed bytes are opened whole or not at all.
+- Who writes gets ValueError for what cannot be written: that is a defect of the caller.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Final
+
+from syncd.envelope.epoch import (
+    EpochKey,
+    Kind,
+    WrappedSecret,
+    delta_label,
+    digest_label,
+    pack_label,
+    seal,
+    unseal,
+    unwrap_secret,
+    wrap_secret,
+)
+from syncd.envelope.keys import Identity, Recipient, SigningKey, VerifyKey
+from syncd.errors import ArchiveError
+from syncd.format.delta import Delta, SealedDelta, decode_bundle, decode_delta, encode_delta
+from syncd.format.epoch import EpochObject, Wrap, decode_epoch, encode_epoch, encode_epoch_body
+from syncd.format.manifest import (
+    Manifest,
+    decode_manifest,
+    encode_manifest,
+    encode_manifest_body,
+    signed_part,
+)
+from syncd.format.names import GENERATIONS, epoch_name, snapshot_name
+from syncd.format.pack import decode_pack, decode_pack_content, encode_pack, encode_pack_content
+from syncd.model import Digest
+
+_EPOCH_DOMAIN: Final = b"syncd v1 epoch\0"
+_MANIFEST_DOMAIN: Final = b"syncd v1 manifest\0"
+
+
+def new_epoch(
+    database: str,
+    generation: str,
+    number: int,
+    *,
+    created_ms: int,
+    recipients: Iterable[Recipient],
+    signing_key: SigningKey,
+) -> tuple[EpochKey, bytes]:
+    """A new epoch key and the object that carries it to its recipients.
+
+    Raises ValueError without recipients or with the same one twice, IdentityError where one is unusable.
+    """
+    key = EpochKey.generate(database, generation, number)
+    epoch = EpochObject(
+        database=database,
+        generation=generation,
+        number=number,
+        created_ms=created_ms,
+        wraps=tuple(Wrap(w.kem, w.recipient, w.ciphertext) for w in wrap_secret(key, recipients)),
+    )
+    signature = signing_key.sign(encode_epoch_body(epoch), domain=_EPOCH_DOMAIN)
+    return key, encode_epoch(replace(epoch, signature=signature))
+
+
+def open_epoch(
+    raw: bytes,
+    *,
+    database: str | None,
+    generation: str,
+    identity: Identity,
+    verify_key: VerifyKey,
+    number: int | None = None,
+) -> EpochKey:
+    """The key in an epoch object. Nothing is asked of the database's name where it is None.
+
+    Raises ArchiveError where the object is damaged, forged or another one, IdentityError where it is
+    fine but not for this identity.
+    """
+    name = f"{GENERATIONS}{generation}/epochs/..." if number is None else epoch_name(generation, number)
+    with _naming(name):
+        epoch, signed = decode_epoch(raw)
+        verify_key.verify(signed, epoch.signature, domain=_EPOCH_DOMAIN, what="the epoch")
+        _expect("database", epoch.database, database)
+        _expect("generation", epoch.generation, generation)
+        _expect("number", epoch.number, number)
+        return unwrap_secret(
+            epoch.database,
+            epoch.generation,
+            epoch.number,
+            (WrappedSecret(w.kem, w.recipient, w.ciphertext) for w in epoch.wraps),
+            identity,
+            what=f"epoch {epoch.number}",
+        )
+
+
+def seal_delta(key: EpochKey, seq: int, predecessor: Digest, delta: Delta) -> SealedDelta:
+    """Seal a delta that follows a database of digest `predecessor`."""
+    sealed = seal(key, Kind.DELTA, delta_label(seq, predecessor), encode_delta(delta))
+    return SealedDelta(seq, key.number, sealed)
+
+
+def open_delta(key: EpochKey, sealed: SealedDelta, predecessor: Digest, name: str) -> Delta:
+    """Open a delta. Raises ArchiveError, also where it follows another database than `predecessor`."""
+    with _naming(name):
+        _expect("epoch", sealed.epoch, key.number)
+        label = delta_label(sealed.seq, predecessor)
+        return decode_delta(unseal(key, Kind.DELTA, label, sealed.sealed, what=f"delta {sealed.seq}"))
+
+
+def read_bundle(raw: bytes, *, first_seq: int, name: str) -> list[SealedDelta]:
+    """The sealed deltas of a bundle that must start at `first_seq`. Raises ArchiveError."""
+    with _naming(name):
+        deltas = decode_bundle(raw)
+        _expect("first seq", deltas[0].seq, first_seq)
+        return deltas
+
+
+def seal_pack(
+    key: EpochKey, pack_id: bytes, page_size: int, pages: Sequence[tuple[int, bytes]], level: int
+) -> bytes:
+    """The object of a pack of (number, image) pairs."""
+    content = encode_pack_content(page_size, pages, level)
+    return encode_pack(key.number, seal(key, Kind.PACK, pack_label(pack_id), content))
+
+
+def open_pack(
+    key_for_epoch: Callable[[int], EpochKey], pack_id: bytes, raw: bytes, name: str
+) -> tuple[int, tuple[int, ...], bytes]:
+    """Page size, page numbers and concatenated images of a pack. Raises ArchiveError."""
+    with _naming(name):
+        epoch, sealed = decode_pack(raw)
+    key = key_for_epoch(epoch)
+    with _naming(name):
+        _expect("epoch", epoch, key.number)
+        return decode_pack_content(unseal(key, Kind.PACK, pack_label(pack_id), sealed, what="the pack"))
+
+
+def seal_manifest(key: EpochKey, signing_key: SigningKey, manifest: Manifest, digest: Digest) -> bytes:
+    """The object of a manifest (its `sealed_digest` is made here). Raises ValueError for another key's."""
+    if (manifest.database, manifest.generation, manifest.epoch) != (key.database, key.generation, key.number):
+        raise ValueError("the manifest names another database, generation or epoch than the key")
+    body = encode_manifest_body(manifest)
+    sealed_digest = seal(key, Kind.DIGEST, digest_label(manifest.seq, body), bytes(digest))
+    signature = signing_key.sign(signed_part(body, sealed_digest), domain=_MANIFEST_DOMAIN)
+    return encode_manifest(body, sealed_digest, signature)
+
+
+def read_manifest(
+    raw: bytes, *, generation: str, seq: int, database: str | None, verify_key: VerifyKey
+) -> Manifest:
+    """A manifest whose signature is right; needs no identity. Raises ArchiveError."""
+    with _naming(snapshot_name(generation, seq)):
+        manifest, signed, signature = decode_manifest(raw)
+        verify_key.verify(signed, signature, domain=_MANIFEST_DOMAIN, what="the manifest")
+        _expect("database", manifest.database, database)
+        _expect("generation", manifest.generation, generation)
+        _expect("seq", manifest.seq, seq)
+        return manifest
+
+
+def manifest_digest(key: EpochKey, manifest: Manifest) -> Digest:
+    """The digest of the database that the snapshot holds. Raises ArchiveError."""
+    with _naming(snapshot_name(manifest.generation, manifest.seq)):
+        _expect("epoch", manifest.epoch, key.number)
+        label = digest_label(manifest.seq, encode_manifest_body(manifest))
+        raw = unseal(key, Kind.DIGEST, label, manifest.sealed_digest, what="the digest")
+        try:
+            return Digest.parse(raw)
+        except ValueError as error:
+            raise ArchiveError(f"the digest is malformed: {error}") from error
+
+
+def _expect(field: str, found: object, asked: object) -> None:
+    if asked is not None and found != asked:
+        raise ArchiveError(f"it says that its {field} is {found}, not {asked}")
+
+
+@contextmanager
+def _naming(name: str) -> Iterator[None]:
+    try:
+        yield
+    except ArchiveError as error:
+        raise type(error)(f"{name}: {error.message}", hint=error.hint) from error

@@ -1,0 +1,77 @@
+"""A pack: page images of a snapshot, in one sealed object of bounded size.
+
+- Its plaintext is the page size, the page numbers (strictly increasing) and one zstd frame of the
+  images, one after the other. The n-th image is that of the n-th number: a manifest's runs count so.
+- The clear part names the epoch only; the pack's id is its name, which the seal binds.
+"""
+
+from collections.abc import Sequence
+from typing import Final
+
+from syncd.format import zstd
+from syncd.format.names import MAX_EPOCH
+from syncd.format.wire import ObjectKind, Reader, header, varint
+from syncd.model import MAX_PAGE_COUNT, MIN_PAGE_SIZE, is_page_size
+
+MAX_PACK_BYTES: Final = 16 * 1024 * 1024  # of raw images
+
+_WINDOW_LOG_MAX: Final = 23
+_SMALLEST_LOG2: Final = MIN_PAGE_SIZE.bit_length() - 1
+_LARGEST_LOG2: Final = 16
+
+
+def encode_pack_content(page_size: int, pages: Sequence[tuple[int, bytes]], level: int) -> bytes:
+    """The plaintext of a pack of (number, image) pairs, compressed at a zstd level. Raises ValueError."""
+    if not is_page_size(page_size):
+        raise ValueError(f"{page_size} is no page size")
+    if not 0 < len(pages) * page_size <= MAX_PACK_BYTES:
+        raise ValueError(f"a pack holds 1 to {MAX_PACK_BYTES} bytes of images, not {len(pages)} pages")
+    out = bytearray((page_size.bit_length() - 1,))
+    out += varint(len(pages))
+    last = 0
+    for number, image in pages:
+        if not last < number <= MAX_PAGE_COUNT:
+            raise ValueError(f"page {number} follows page {last}")
+        if len(image) != page_size:
+            raise ValueError(f"page {number} has {len(image)} bytes, not {page_size}")
+        out += varint(number - last - 1)
+        last = number
+    images = b"".join(image for _, image in pages)
+    out += zstd.compress(images, level=level, window_log_max=_WINDOW_LOG_MAX)
+    return bytes(out)
+
+
+def decode_pack_content(raw: bytes) -> tuple[int, tuple[int, ...], bytes]:
+    """Page size, page numbers and concatenated images. Raises ArchiveError."""
+    reader = Reader(raw, "the content of the pack")
+    log2 = reader.byte()
+    if not _SMALLEST_LOG2 <= log2 <= _LARGEST_LOG2:
+        raise reader.broken(f"2**{log2} is no page size")
+    count = reader.count()
+    if not 0 < count << log2 <= MAX_PACK_BYTES:
+        raise reader.broken(f"a pack does not hold {count} pages of {1 << log2} bytes")
+    numbers: list[int] = []
+    last = 0
+    for _ in range(count):
+        last += reader.varint(most=MAX_PAGE_COUNT) + 1
+        numbers.append(last)
+    if last > MAX_PAGE_COUNT:
+        raise reader.broken(f"{last} is no page number")
+    images = zstd.decompress(
+        reader.rest(), size=count << log2, window_log_max=_WINDOW_LOG_MAX, what="the content of the pack"
+    )
+    return 1 << log2, tuple(numbers), images
+
+
+def encode_pack(epoch: int, sealed: bytes) -> bytes:
+    """The object of a pack. Raises ValueError."""
+    if not 0 <= epoch <= MAX_EPOCH:
+        raise ValueError(f"{epoch} is no epoch")
+    return header(ObjectKind.PACK) + varint(epoch) + sealed
+
+
+def decode_pack(raw: bytes) -> tuple[int, bytes]:
+    """Epoch and sealed content of a pack. Raises ArchiveError."""
+    reader = Reader(raw, "the pack")
+    reader.header(ObjectKind.PACK)
+    return reader.varint(most=MAX_EPOCH), reader.rest()
