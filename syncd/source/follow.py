@@ -1,0 +1,307 @@
+"""Following the log without a lock.
+
+- `adopt` starts at the beginning of the log as it is now; `advance` continues from a position;
+  `finish` reads the rest of a log that the application has unlinked.
+- What was read counts only after the wal-index was read again and still names the same salts: a reset
+  in between may have overwritten it.
+- `Lost` means that frames between two positions cannot be proven to have been read.
+"""
+
+from collections.abc import Callable, Generator, Iterator
+from typing import Final
+
+from syncd.log import Event, Log
+from syncd.source.files import SourceFiles
+from syncd.source.keeper import Keeper
+from syncd.source.pending import Pending
+from syncd.source.position import ClosedPosition, Position, WalPosition
+from syncd.source.wal import Survey, WalFile, WalHeader, chain_checksum
+from syncd.source.walindex import Guard, IndexHeader, is_alive, is_backfilled, read_index
+
+_SURVEY_FRAMES: Final = 1 << 16
+_STAGED_BYTES: Final = 32 << 20  # what is read across a reset has to fit into memory
+_TRIES: Final = 16
+_MASK: Final = 0xFFFFFFFF
+
+
+class Lost(Exception):
+    """Frames may have been missed; says why. The answer is a comparison."""
+
+
+class NotReady(Exception):
+    """Nothing can be read at this moment; says why. The answer is to look again later."""
+
+
+class Follower:
+    """Reads committed frames into `pending`."""
+
+    def __init__(
+        self,
+        files: SourceFiles,
+        pending: Pending,
+        keeper: Keeper,
+        *,
+        max_bytes: int,
+        now_ms: Callable[[], int],
+        log: Log,
+    ) -> None:
+        self._files = files
+        self._pending = pending
+        self._keeper = keeper
+        self._max_bytes = max_bytes
+        self._now_ms = now_ms
+        self._log = log
+        self._wal: WalFile | None = None
+        self._indexed = False
+        self._big_endian = False
+        self._at_risk = b""
+
+    def forget(self) -> None:
+        """The open log is not the application's any more, or syncd stops."""
+        self._keeper.use(None)
+        self._wal = None
+
+    def attach(self, page_size: int) -> bool:
+        """Whether there is a log that counts. Raises NotReady while it is being recovered."""
+        files = self._files
+        self._indexed = files.shm is not None and is_alive(files.shm)
+        if files.wal is None or not (self._indexed or files.has_log()):
+            return False
+        if self._wal is None or self._wal.fd != files.wal or self._wal.page_size != page_size:
+            self._wal = WalFile(files.wal, page_size)
+            self._keeper.use(Guard(files.shm) if files.shm is not None else None)
+        if self._indexed:
+            index = self._index()
+            if index.page_size not in {0, page_size}:
+                raise NotReady("the page size is changing")
+            return True
+        return self._wal.header() is not None
+
+    def adopt(self) -> Generator[None, None, WalPosition]:
+        """Read the log from its start. Returns the position reached; the page count is set."""
+        wal = self._log_file()
+        if self._indexed:
+            salts = self._index().salts
+        else:
+            header = wal.header()
+            if header is None:
+                raise Lost("the log was emptied")
+            salts = header.salts
+        self._pending.page_count = self._files.size() // wal.page_size
+        return (yield from self.advance(WalPosition(self._files.inodes(), salts, 0, b"")))
+
+    def advance(self, position: Position | None) -> Generator[None, None, WalPosition]:
+        """Read what was committed after `position`. Returns the new one. Raises Lost, NotReady."""
+        match position:
+            case ClosedPosition():
+                return (yield from self._reopen(position))
+            case WalPosition():
+                if position.inodes != self._files.inodes():
+                    raise Lost("the log is another file")
+                if self._indexed:
+                    return (yield from self._by_index(position))
+                return (yield from self._by_chain(position))
+            case _:
+                raise Lost("a log, and no position in it")
+
+    def finish(self, position: WalPosition) -> Generator[None, None, ClosedPosition]:
+        """Read the rest of an unlinked log. Its wal-index, unlinked too, still says what was committed."""
+        reached = yield from self._by_index(position)
+        unlinked = self._files.unlinked_ns()
+        shm = self._files.shm
+        if unlinked is None or shm is None or not is_backfilled(shm, reached.frame):
+            raise Lost("the log was taken away, and not by its last connection")
+        return ClosedPosition(unlinked)
+
+    def _reopen(self, closed: ClosedPosition) -> Generator[None, None, WalPosition]:
+        """The first log after a clean end: it must hold every commit since it was created."""
+        if not self._indexed:
+            raise Lost("a log appeared, and nobody is connected")
+        salts = self._index().salts
+        start = WalPosition(self._files.inodes(), salts, 0, b"", change=0)
+        reached = yield from self._by_index(start)
+        # A connection that came and went unseen would have checkpointed into the database.
+        if reached.salts != salts or not self._files.unchanged_since(closed.unlinked_ns):
+            raise Lost("the database was written after its log was closed")
+        return reached
+
+    def _by_index(self, position: WalPosition) -> Generator[None, None, WalPosition]:
+        for _ in range(_TRIES):
+            index = self._index()
+            if index.salts == position.salts:
+                reached = yield from self._read_on(position, index)
+            else:
+                reached = self._read_across_reset(position, index)
+            if reached is not None:
+                self._big_endian = index.big_endian
+                self._keeper.tend(position, reached, self._log_file().page_size)
+                return reached
+        raise NotReady("the log is reset faster than it can be read")
+
+    def _read_on(
+        self, position: WalPosition, index: IndexHeader
+    ) -> Generator[None, None, WalPosition | None]:
+        """The same log: frames after our position, as the wal-index says. None after a reset."""
+        wal = self._log_file()
+        if index.max_frame < position.frame:
+            raise Lost("the log is shorter than before")
+        if position.frame and wal.frame_header(position.frame) != position.header:
+            self._unless_reset(index, "the log was rewritten")
+            return None
+        commits = padding = 0
+        merged = False
+        for start in range(position.frame, index.max_frame, _SURVEY_FRAMES):
+            survey = wal.survey(start, min(start + _SURVEY_FRAMES, index.max_frame), index.salts)
+            if survey is None:
+                self._unless_reset(index, "the log was cut off", merged=merged)
+                return None
+            for staged in self._batches(survey):
+                if self._index().salts != index.salts:
+                    self._unless_reset(index, "", merged=merged)
+                    return None
+                if merged and self._pending.size >= self._max_bytes:
+                    yield
+                self._pending.put(staged, self._now_ms())
+                merged = True
+            commits += survey.commits
+            padding += survey.padding
+            self._note_risk(survey, index.salts)
+        header = wal.frame_header(index.max_frame) if index.max_frame else b""
+        if self._index().salts != index.salts:
+            self._unless_reset(index, "", merged=merged)
+            return None
+        self._prove(position, index, commits, padding)
+        self._pending.finish(commits, index.page_count)
+        return WalPosition(position.inodes, index.salts, index.max_frame, header, index.change)
+
+    def _unless_reset(self, index: IndexHeader, reason: str, *, merged: bool = False) -> None:
+        """A reset explains an odd log, and is read across, unless half of a stretch was taken already."""
+        if self._index().salts == index.salts:
+            raise Lost(reason)
+        if merged:
+            self._keeper.press()
+            raise Lost("the log was reset while it was read")
+
+    def _read_across_reset(self, position: WalPosition, index: IndexHeader) -> WalPosition | None:
+        """The log was reset: the old chain's tail first, then the new log. None: look again."""
+        wal = self._log_file()
+        if position.change is None:
+            raise Lost("the log was reset while syncd was not looking")
+        staged, commits, page_count = self._old_tail(position)
+        padding = 0
+        header = b""
+        if index.max_frame:
+            survey = wal.survey(0, index.max_frame, index.salts)
+            if survey is None:
+                return None
+            commits += survey.commits
+            padding = survey.padding
+            for batch in self._batches(survey):
+                staged.update(batch)
+                self._bound(staged)
+            header = wal.frame_header(index.max_frame)
+        if self._index().salts != index.salts:
+            return None
+        self._prove(position, index, commits, padding)
+        if index.max_frame * 2 > position.frame:
+            self._keeper.press()
+        self._pending.put(staged, self._now_ms())
+        self._pending.finish(commits, index.page_count or page_count)
+        return WalPosition(position.inodes, index.salts, index.max_frame, header, index.change)
+
+    def _old_tail(self, position: WalPosition) -> tuple[dict[int, bytes], int, int]:
+        """Committed frames behind our position that the new log has not overwritten.
+
+        Returns images, number of commits, page count after the last. Where the chain cannot be
+        continued (frame 0, or zeroed checksums) nothing is returned, and the count will tell.
+        """
+        staged: dict[int, bytes] = {}
+        commits = size = 0
+        if position.header[8:16] != position.salts:
+            return staged, commits, size
+        wal = self._log_file()
+        old = WalHeader(self._big_endian, wal.page_size, position.salts, (0, 0))
+        uncommitted: dict[int, bytes] = {}
+        for _, number, page_count, _, image in wal.chain(
+            position.frame, 0, old, chain_checksum(position.header)
+        ):
+            uncommitted[number] = image
+            if page_count:
+                staged.update(uncommitted)
+                uncommitted = {}
+                commits += 1
+                size = page_count
+            self._bound(uncommitted)
+            self._bound(staged)
+        return staged, commits, size
+
+    def _by_chain(self, position: WalPosition) -> Generator[None, None, WalPosition]:
+        """Nobody is connected: what SQLite's recovery would accept counts."""
+        wal = self._log_file()
+        now = wal.header()
+        if now is None or now.salts != position.salts:
+            raise Lost("the log was reset while nobody was connected")
+        checksum = now.checksum
+        if position.frame:
+            header = wal.frame_header(position.frame)
+            if header != position.header or header[8:16] != now.salts:
+                raise Lost("the log was rewritten")
+            checksum = chain_checksum(header)
+        end, page_count, header, commits = position.frame, 0, position.header, 0
+        for frame, _, pages, frame_header, _ in wal.chain(position.frame, 0, now, checksum):
+            if pages:
+                end, page_count, header = frame, pages, frame_header
+                commits += 1
+        reached = position.frame
+        if end > reached:
+            for frame, number, _, _, image in wal.chain(position.frame, end, now, checksum):
+                if self._pending.size >= self._max_bytes:
+                    yield
+                self._pending.put({number: image}, self._now_ms())
+                reached = frame
+        if reached != end:
+            raise Lost("the log was rewritten while it was read")
+        self._pending.finish(commits, page_count)
+        return WalPosition(position.inodes, now.salts, end, header)
+
+    def _prove(self, position: WalPosition, index: IndexHeader, commits: int, padding: int) -> None:
+        """The commits read must be those that the wal-index counted."""
+        if position.change is None:
+            return
+        advance = (index.change - position.change) & _MASK
+        if not commits - padding <= advance <= commits:
+            self._keeper.press()
+            self._log(Event.FRAMES_LOST, counted=advance, read=commits)
+            raise Lost(f"{advance} commits were counted, {commits} were read")
+
+    def _batches(self, survey: Survey) -> Iterator[dict[int, bytes]]:
+        """The last image of each page, in portions."""
+        wal = self._log_file()
+        portion = max(1, min(self._max_bytes, _STAGED_BYTES) // wal.page_size)
+        pages = sorted(survey.last.items())
+        for at in range(0, len(pages), portion):
+            part = pages[at : at + portion]
+            images = wal.images(frame for _, frame in part)
+            yield {number: image for (number, _), image in zip(part, images, strict=True)}
+
+    def _bound(self, staged: dict[int, bytes]) -> None:
+        if len(staged) * self._log_file().page_size > _STAGED_BYTES:
+            raise Lost("more was written around a reset than fits into memory")
+
+    def _note_risk(self, survey: Survey, salts: bytes) -> None:
+        """Committed frames without a checksum: a crash now would lose them (SQLite up to 3.49.1)."""
+        if survey.unproven and self._at_risk != salts:
+            self._at_risk = salts
+            self._log(Event.SOURCE_AT_RISK, frames=survey.unproven)
+
+    def _index(self) -> IndexHeader:
+        shm = self._files.shm
+        index = read_index(shm) if shm is not None else None
+        if index is None:
+            raise NotReady("the wal-index is being recovered")
+        return index
+
+    def _log_file(self) -> WalFile:
+        if self._wal is None:
+            raise NotReady("there is no log")
+        return self._wal

@@ -1,0 +1,74 @@
+"""When to hold the log against a reset, and when to let it go.
+
+- Not at all while the application is slow enough to be followed without.
+- Under pressure: hold it while it is short, so that nothing we have yet to read is overwritten; let it
+  go when it is long, since the tail of a long log survives its reset until as many frames were written.
+"""
+
+from collections.abc import Callable
+from typing import Final
+
+from syncd.log import Event, Log
+from syncd.source.position import WalPosition
+from syncd.source.walindex import Guard
+
+_LONG_BYTES: Final = 16 << 20
+_PRESSED_SECONDS: Final = 2.0
+_AWAIT_SECONDS: Final = 0.2
+_HIGH_RATE: Final = 2500  # frames a second; SQLite's default is to reset the log at 1000 frames
+
+
+class Keeper:
+    """Decides over one guard; the guard changes with the log."""
+
+    def __init__(self, monotonic: Callable[[], float], log: Log) -> None:
+        self._monotonic = monotonic
+        self._log = log
+        self._guard: Guard | None = None
+        self._pressed_until = 0.0
+        self._await_until = 0.0
+        self._release_at = 0
+        self._looked_at = 0.0
+
+    @property
+    def settled(self) -> bool:
+        """Whether the log cannot be reset, or is not in danger of it, while we work."""
+        return self._monotonic() >= self._pressed_until or (self._guard is not None and self._guard.held)
+
+    def use(self, guard: Guard | None) -> None:
+        """The application's log is another one now."""
+        if self._guard is not None:
+            self._guard.release()
+        self._guard = guard
+        self._await_until = 0.0
+        self._release_at = 0
+
+    def press(self) -> None:
+        """The application is about to outrun us."""
+        self._pressed_until = self._monotonic() + _PRESSED_SECONDS
+
+    def tend(self, before: WalPosition, now: WalPosition, page_size: int) -> None:
+        """Called after every look at the log."""
+        time = self._monotonic()
+        elapsed, self._looked_at = time - self._looked_at, time
+        guard = self._guard
+        if guard is None:
+            return
+        if now.salts != before.salts:
+            self._await_until = 0.0
+            self._release_at = 0
+        elif guard.held and now.frame - before.frame > _HIGH_RATE * elapsed:
+            self.press()
+        if time >= self._pressed_until:
+            if guard.held:
+                guard.release()
+                self._log(Event.SOURCE_RELEASED, frames=now.frame)
+            return
+        long = max(2, _LONG_BYTES // page_size)
+        self._release_at = self._release_at or long
+        if guard.held and now.frame >= self._release_at:
+            guard.release()
+            self._await_until = time + _AWAIT_SECONDS
+            self._release_at = now.frame + long
+        elif not guard.held and now.frame and time >= self._await_until and guard.acquire():
+            self._log(Event.SOURCE_GUARDED, frames=now.frame)

@@ -1,0 +1,175 @@
+"""The shadow: a byte-identical copy of the database as of the last captured position.
+
+- It is also the instant local backup, and it is in the clear: mode 0600 in a directory of mode 0700.
+- Writes are not synced one by one; the redo images in syncd's own state are kept until `sync` ran.
+- A snapshot reads the shadow while capture goes on: pages that it has not read yet are kept aside
+  before they are overwritten (`View`).
+"""
+
+import os
+import tempfile
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Final
+
+from syncd.errors import StateError
+
+_READ_BYTES: Final = 1 << 20
+
+
+class Shadow:
+    """The shadow file. Calls may come from several threads.
+
+    Args:
+        path: the file; created with mode 0600 where it is missing.
+        page_size: of the database, in bytes; 0 where nothing was captured yet.
+        page_count: pages that count; what lies behind them in the file is cut off.
+    """
+
+    def __init__(self, path: Path, page_size: int = 0, page_count: int = 0) -> None:
+        self.path = path
+        self.page_size = page_size
+        self.page_count = page_count
+        self.lock = threading.Lock()
+        self.views: list[View] = []
+        try:
+            self.fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as e:
+            raise StateError(
+                f"cannot open the shadow {path}: {e.strerror}", hint="check the state directory"
+            ) from e
+
+    def close(self) -> None:
+        """Close the file; the shadow is not used again."""
+        os.close(self.fd)
+
+    def sync(self) -> None:
+        """Make everything applied so far durable."""
+        os.fsync(self.fd)
+
+    def rebase(self, page_size: int) -> None:
+        """Forget all pages; the database starts anew with this page size."""
+        with self.lock:
+            self._keep(range(1, self.page_count + 1))
+            os.ftruncate(self.fd, 0)
+            self.page_size = page_size
+            self.page_count = 0
+
+    def apply(self, pages: Mapping[int, bytes], page_count: int) -> None:
+        """Overwrite pages and set the size; pages that appear without an image are zeros."""
+        with self.lock:
+            self._keep(sorted(pages))
+            self._keep(range(page_count + 1, self.page_count + 1))
+            for first, images in _runs(pages, page_count):
+                _write_all(self.fd, images, (first - 1) * self.page_size)
+            os.ftruncate(self.fd, page_count * self.page_size)
+            self.page_count = page_count
+
+    def read(self, first: int, count: int) -> bytes:
+        """The images of `count` pages from `first` on, padded with zeros behind the file's end."""
+        return read_padded(self.fd, count * self.page_size, (first - 1) * self.page_size)
+
+    def read_many(self, numbers: Iterable[int]) -> Iterator[tuple[int, bytes]]:
+        """The images of these pages (ascending numbers), reading neighbours together."""
+        limit = max(1, _READ_BYTES // self.page_size) if self.page_size else 1
+        for first, count in stretches(numbers, limit):
+            block = self.read(first, count)
+            for i in range(count):
+                yield first + i, block[i * self.page_size : (i + 1) * self.page_size]
+
+    def view(self) -> "View":
+        """The database as it is now, readable while `apply` goes on. Close it when done."""
+        with self.lock:
+            view = View(self)
+            self.views.append(view)
+            return view
+
+    def _keep(self, numbers: Iterable[int]) -> None:
+        for view in self.views:
+            view.keep(n for n in numbers if n <= self.page_count)
+
+
+class View:
+    """The shadow frozen at one position, read once from the first page to the last.
+
+    Pages that capture is about to overwrite and that were not read yet are copied to an unnamed
+    temporary file beside the shadow.
+    """
+
+    def __init__(self, shadow: Shadow) -> None:
+        self._shadow = shadow
+        self.page_size = shadow.page_size
+        self.page_count = shadow.page_count
+        self._next = 1
+        self._kept: dict[int, int] = {}
+        self._file = tempfile.TemporaryFile(dir=shadow.path.parent)  # noqa: SIM115 - lives as long as the view
+
+    def keep(self, numbers: Iterable[int]) -> None:
+        """Called by the shadow, under its lock, before these pages change."""
+        for number in numbers:
+            if self._next <= number <= self.page_count and number not in self._kept:
+                image = read_padded(self._shadow.fd, self.page_size, (number - 1) * self.page_size)
+                self._kept[number] = self._file.seek(0, os.SEEK_END)
+                self._file.write(image)
+
+    def read(self, count: int) -> tuple[int, list[bytes]]:
+        """The next `count` pages: (number of the first, images). An empty list at the end."""
+        with self._shadow.lock:
+            first = self._next
+            count = min(count, self.page_count - first + 1)
+            size = self.page_size
+            block = read_padded(self._shadow.fd, count * size, (first - 1) * size)
+            images = [block[i * size : (i + 1) * size] for i in range(count)]
+            for i in range(count):
+                at = self._kept.pop(first + i, None)
+                if at is not None:
+                    self._file.seek(at)
+                    images[i] = self._file.read(size)
+            self._next += count
+        return first, images
+
+    def close(self) -> None:
+        """Stop keeping pages aside."""
+        with self._shadow.lock:
+            self._shadow.views.remove(self)
+        self._file.close()
+
+
+def read_padded(fd: int, size: int, offset: int) -> bytes:
+    """Exactly `size` bytes from `offset`; what is missing at the file's end is zeros."""
+    data = os.pread(fd, size, offset)
+    while data and len(data) < size:
+        more = os.pread(fd, size - len(data), offset + len(data))
+        if not more:
+            break
+        data += more
+    return data.ljust(size, b"\0") if len(data) < size else data
+
+
+def stretches(numbers: Iterable[int], limit: int) -> Iterator[tuple[int, int]]:
+    """Group ascending numbers into (first, count) of neighbours, at most `limit` each."""
+    first = count = 0
+    for number in numbers:
+        if count and number == first + count and count < limit:
+            count += 1
+            continue
+        if count:
+            yield first, count
+        first, count = number, 1
+    if count:
+        yield first, count
+
+
+def _runs(pages: Mapping[int, bytes], page_count: int) -> Iterator[tuple[int, bytes]]:
+    numbers = sorted(n for n in pages if n <= page_count)
+    for first, count in stretches(numbers, 256):
+        yield first, b"".join(pages[n] for n in range(first, first + count))
+
+
+def _write_all(fd: int, data: bytes, offset: int) -> None:
+    view = memoryview(data)
+    while view:
+        written = os.pwrite(fd, view, offset)
+        view = view[written:]
+        offset += written
