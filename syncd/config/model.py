@@ -16,6 +16,8 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from syncd.config.units import duration_between, size_between
 from syncd.config.url import BucketUrl, DirectoryUrl, parse_url
+from syncd.envelope.keys import Recipient
+from syncd.errors import IdentityError
 
 KIB: Final = 1 << 10
 MIB: Final = 1 << 20
@@ -23,7 +25,6 @@ MINUTE: Final = 60.0
 HOUR: Final = 3600.0
 
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
-_RECIPIENT: Final = re.compile(r"syncd-recipient-[A-Za-z0-9_=+/-]+")
 
 
 def check_name(text: str) -> str:
@@ -77,10 +78,11 @@ def check_endpoint(text: str) -> str:
 
 
 def check_recipient(text: str) -> str:
-    """A public recipient as `syncd init` prints it. Raises ValueError."""
-    if not _RECIPIENT.fullmatch(text):
-        raise ValueError("must be a public recipient: syncd-recipient-...")
-    return text
+    """A public recipient as `syncd init` makes it, in its one spelling. Raises ValueError."""
+    try:
+        return Recipient.parse(text).to_text()
+    except IdentityError as error:
+        raise ValueError(str(error)) from None
 
 
 def check_distinct(values: tuple[str, ...]) -> tuple[str, ...]:
@@ -156,6 +158,11 @@ class Keys(Section):
         Field(min_length=1),
         AfterValidator(check_distinct),
     ]
+
+    @property
+    def recipient_keys(self) -> tuple[Recipient, ...]:
+        """The recipients, as keys."""
+        return tuple(Recipient.parse(text) for text in self.recipients)
 
 
 class Target(Section):

@@ -2,7 +2,8 @@
 
 - One line per problem: dotted field, offending value, reason.
 - A value is shown only where it cannot be a secret: nothing under `keys` but recipients and paths, no value
-  of an unknown key (it may be a password), no URL with credentials or a query, nothing long.
+  of an unknown key (it may be a password), no URL with credentials or a query, no secret key that was put
+  into the wrong place, nothing long.
 """
 
 import difflib
@@ -12,6 +13,8 @@ from typing import Any, Final
 
 from pydantic import BaseModel, ValidationError
 from typing_extensions import override
+
+from syncd.envelope.keys import is_secret
 
 _MAX_SHOWN: Final = 60
 _HIDDEN: Final = "(not shown)"
@@ -68,6 +71,8 @@ def show(field: str, value: object) -> str:
 
 def _show_string(field: str, value: str) -> str:
     if field.split(".", maxsplit=1)[0] == "keys" and not value.startswith(("/", "syncd-recipient-")):
+        return _HIDDEN
+    if is_secret(value):
         return _HIDDEN
     if "://" in value and ("@" in value or "?" in value):
         return _HIDDEN

@@ -8,6 +8,7 @@
 
 import re
 from collections.abc import Callable
+from fractions import Fraction
 from typing import Final
 
 _DURATION_UNITS: Final = {"w": 604_800.0, "d": 86_400.0, "h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
@@ -20,7 +21,7 @@ _SIZE_UNITS: Final = {
     "kB": 1000,
     "B": 1,
 }
-_NUMBER_UNIT: Final = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,9})?) ?([A-Za-z]*)")
+_NUMBER_UNIT: Final = re.compile(r"([0-9]{1,18}(?:\.[0-9]{1,9})?) ?([A-Za-z]*)")
 
 
 def parse_duration(value: object) -> float:
@@ -53,8 +54,8 @@ def parse_size(value: object) -> int:
     if isinstance(value, str):
         found = _NUMBER_UNIT.fullmatch(value.strip())
         if found and (found[2] or "B") in _SIZE_UNITS:
-            size = float(found[1]) * _SIZE_UNITS[found[2] or "B"]
-            if size == int(size):
+            size = Fraction(found[1]) * _SIZE_UNITS[found[2] or "B"]
+            if size.denominator == 1:
                 return int(size)
     elif isinstance(value, int) and not isinstance(value, bool) and value >= 0:
         return value

@@ -1,0 +1,42 @@
+"""Passphrases: read from a file, or made.
+
+- A file's passphrase is its first line, without the line break; `init` and `restore` read it alike.
+- One that is made has 125 bits: 25 characters of Crockford's base32 (no i, l, o, u), in groups of five.
+"""
+
+import secrets
+from pathlib import Path
+from typing import Final
+
+from syncd.errors import ConfigError
+
+SHORT: Final = 12  # below this many characters, guessing is cheaper than Argon2id makes it look
+
+_ALPHABET: Final = "0123456789abcdefghjkmnpqrstvwxyz"
+_GROUPS: Final = 5
+_GROUP: Final = 5
+_MAX_BYTES: Final = 4096
+
+
+def make_passphrase() -> str:
+    """A new passphrase, such as 7k2fd-9xq0m-..."""
+    return "-".join("".join(secrets.choice(_ALPHABET) for _ in range(_GROUP)) for _ in range(_GROUPS))
+
+
+def read_passphrase(path: Path) -> str:
+    """The passphrase in a file. Raises ConfigError, which never shows any of it."""
+    try:
+        with path.open("rb") as file:
+            raw = file.read(_MAX_BYTES + 1)
+    except OSError as error:
+        raise ConfigError(f"passphrase file {path}: {error.strerror}") from error
+    if len(raw) > _MAX_BYTES:
+        raise ConfigError(f"passphrase file {path}: longer than {_MAX_BYTES} bytes, so not a passphrase")
+    try:
+        passphrase = raw.decode("utf-8").partition("\n")[0].removesuffix("\r")
+    except UnicodeDecodeError:
+        # Without a cause: its message would show the bytes.
+        raise ConfigError(f"passphrase file {path}: not UTF-8 text") from None
+    if not passphrase:
+        raise ConfigError(f"passphrase file {path}: its first line is empty")
+    return passphrase
