@@ -18,12 +18,12 @@ from syncd.format.names import MAX_EPOCH, MAX_SEQ
 from syncd.format.wire import MAX_VARINT, ObjectKind, Reader, check_ms, header, varint
 from syncd.model import MAX_PAGE_COUNT, MIN_PAGE_SIZE, Digest, is_page_size
 
-GROUP_BYTES: Final = 512 * 1024
-MAX_GROUP_BYTES: Final = 1024 * 1024
-MAX_PATCH_BYTES: Final = MAX_GROUP_BYTES + 16 * 1024  # above ZSTD_compressBound of a group
+GROUP_BYTES: Final = 2 * 1024 * 1024
+MAX_GROUP_BYTES: Final = 4 * 1024 * 1024
+MAX_PATCH_BYTES: Final = MAX_GROUP_BYTES + 32 * 1024  # above ZSTD_compressBound of a group
 MAX_BUNDLE_BYTES: Final = 64 * 1024 * 1024
 
-_WINDOW_LOG_MAX: Final = 21  # a group's old and new images together: 2 MiB
+_WINDOW_LOG_MAX: Final = 23  # a group's old and new images together: 8 MiB
 _SMALLEST_LOG2: Final = MIN_PAGE_SIZE.bit_length() - 1
 _SIZE_BITS: Final = 0x07
 _BOUNDARY: Final = 0x08

@@ -19,6 +19,9 @@ else:
 # A raw prefix shorter than this is refused by zstd. No page is: only "no old image" falls below.
 _SHORTEST_PREFIX: Final = 8
 _SMALLEST_WINDOW: Final = 10
+# Levels below 9 have tables too small to remember a prefix of megabytes: the patch doubles (adr/0001).
+_TABLE_LOG: Final = 20
+_LEVEL_OF_LARGE_TABLES: Final = 9
 
 
 def compress(data: bytes, *, level: int, prefix: bytes = b"", window_log_max: int) -> bytes:
@@ -28,14 +31,17 @@ def compress(data: bytes, *, level: int, prefix: bytes = b"", window_log_max: in
     own choice would forget the prefix of a large group.
     """
     parameter = zstd.CompressionParameter
-    reach = (len(prefix) + len(data)).bit_length()
+    reach = (len(prefix) + len(data) - 1).bit_length()
+    window_log = min(max(reach, _SMALLEST_WINDOW), window_log_max)
     options: dict[int, int] = {
         parameter.compression_level: level,
         parameter.content_size_flag: 0,
         parameter.checksum_flag: 0,
         parameter.dict_id_flag: 0,
-        parameter.window_log: min(max(reach, _SMALLEST_WINDOW), window_log_max),
+        parameter.window_log: window_log,
     }
+    if prefix and level < _LEVEL_OF_LARGE_TABLES:
+        options[parameter.hash_log] = options[parameter.chain_log] = min(window_log, _TABLE_LOG)
     compressor = zstd.ZstdCompressor(options=options, zstd_dict=_dictionary(prefix))
     return compressor.compress(data, zstd.ZstdCompressor.FLUSH_FRAME)
 
