@@ -6,6 +6,7 @@
 - Whatever goes wrong later, an interrupt too, removes those that were made.
 """
 
+import contextlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -46,7 +47,8 @@ def create_all(files: Sequence[NewFile]) -> None:
             _sync_directory(directory)
     except BaseException:
         for path in made:
-            path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                path.unlink()
         raise
 
 
@@ -73,10 +75,11 @@ def _create(file: NewFile, made: list[Path]) -> None:
 
 
 def _sync_directory(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        os.fsync(descriptor)
+        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
     except OSError as error:
         raise ConfigError(f"{directory}: cannot be written: {error.strerror}") from error
-    finally:
-        os.close(descriptor)
