@@ -19,9 +19,11 @@ else:
 # A raw prefix shorter than this is refused by zstd. No page is: only "no old image" falls below.
 _SHORTEST_PREFIX: Final = 8
 _SMALLEST_WINDOW: Final = 10
-# Levels below 9 have tables too small to remember a prefix of megabytes: the patch doubles (adr/0001).
-_TABLE_LOG: Final = 20
-_LEVEL_OF_LARGE_TABLES: Final = 9
+# Most levels' tables are too small to remember a prefix of megabytes, and the patch grows manyfold
+# (adr/0001). Levels 1 to 3 enter every few bytes of a prefix, levels above enter every byte.
+_SPARSE_TABLE_LOG: Final = 20
+_LAST_SPARSE_LEVEL: Final = 3
+_FIRST_LEVEL_OF_LARGE_TABLES: Final = 12
 
 
 def compress(data: bytes, *, level: int, prefix: bytes = b"", window_log_max: int) -> bytes:
@@ -40,8 +42,9 @@ def compress(data: bytes, *, level: int, prefix: bytes = b"", window_log_max: in
         parameter.dict_id_flag: 0,
         parameter.window_log: window_log,
     }
-    if prefix and level < _LEVEL_OF_LARGE_TABLES:
-        options[parameter.hash_log] = options[parameter.chain_log] = min(window_log, _TABLE_LOG)
+    if prefix and level < _FIRST_LEVEL_OF_LARGE_TABLES:
+        table_log = min(window_log, _SPARSE_TABLE_LOG) if level <= _LAST_SPARSE_LEVEL else window_log
+        options[parameter.hash_log] = options[parameter.chain_log] = table_log
     compressor = zstd.ZstdCompressor(options=options, zstd_dict=_dictionary(prefix))
     return compressor.compress(data, zstd.ZstdCompressor.FLUSH_FRAME)
 
