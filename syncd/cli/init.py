@@ -41,8 +41,8 @@ _T = TypeVar("_T")
 class Answers(Protocol):
     """Where answers come from: a terminal, or a test. Both raise ConfigError where there are none."""
 
-    def ask(self, question: str, default: str) -> str:
-        """One line; `default`, unless that is empty, where the answer is empty."""
+    def ask(self, question: str, default: str | None) -> str:
+        """One line; where the answer is empty, `default`, or the question again if there is none."""
         ...
 
     def ask_secret(self, question: str) -> str:
@@ -53,9 +53,9 @@ class Answers(Protocol):
 class TerminalAnswers:
     """Asks on the terminal."""
 
-    def ask(self, question: str, default: str) -> str:
+    def ask(self, question: str, default: str | None) -> str:
         """See Answers."""
-        return _prompt(question, default or None, hide=False)
+        return _prompt(question, default, hide=False)
 
     def ask_secret(self, question: str) -> str:
         """See Answers."""
@@ -78,7 +78,7 @@ def init(
     name: str | None = None,
     database: Path | None = None,
     target: str | None = None,
-    endpoint_url: str = "",
+    endpoint_url: str | None = None,
     kit: Path | None = None,
     passphrase_file: Path | None = None,
     answers: Answers | None = None,
@@ -86,7 +86,7 @@ def init(
     clock: Clock | None = None,
     params: Argon2Params | None = None,
 ) -> Made:
-    """Set up one database with one target.
+    """Set up one database with one target. An endpoint is asked for only where the target was asked for.
 
     Raises WouldOverwrite (a file is there), SourceError (not a SQLite database), ConfigError (anything else).
     """
@@ -97,9 +97,8 @@ def init(
     # Before any question: nobody should answer five of them only to hear this.
     check_new(config)
     check_new(signing_key)
-    endpoint_url = _checked("--endpoint-url", check_endpoint)(endpoint_url)
 
-    path = asker.answer(_text(database), "The application's SQLite database", "", _check_database)
+    path = asker.answer(_text(database), "The application's SQLite database", None, _check_database)
     if not path.exists() or not path.stat().st_size:
         out.note(f"{path} is missing or empty; syncd will wait for the application to create it")
     name = asker.answer(name, "A name for it", "chat", _checked("name", check_name))
@@ -109,6 +108,13 @@ def init(
         "file:///var/backups/syncd",
         _checked("target", _check_target),
     )
+    if endpoint_url is None and (target is not None or url.startswith("file:")):
+        endpoint_url = ""
+    endpoint_url = asker.answer(
+        endpoint_url, "The server's endpoint (Enter: Amazon's)", "", _checked("endpoint", check_endpoint)
+    )
+    if endpoint_url and url.startswith("file:"):
+        raise ConfigError(f"target: {url} is a directory, and has no endpoint")
     default_kit = str(config.parent / f"recovery-kit-{name}.txt")
     kit = asker.answer(_text(kit), "Where to write the recovery kit", default_kit, _check_kit)
     passphrase, made_up = asker.passphrase(passphrase_file)
@@ -165,11 +171,8 @@ class _Output:
         self.line(f"note: {text}", "yellow")
 
     def passphrase(self, passphrase: str) -> None:
-        self.line()
-        self.line("The passphrase of the recovery kit, shown this once:")
-        self.line()
-        self.line(f"    {passphrase}", "bold")
-        self.line()
+        self.line("\nThe passphrase of the recovery kit, shown this once:")
+        self.line(f"\n    {passphrase}\n", "bold")
         self.line("Write it down now, and keep it apart from the kit.")
 
     def next_steps(self, made: Made, name: str, url: str) -> None:
@@ -202,7 +205,7 @@ class _Asker:
         self._answers = answers
         self._out = out
 
-    def answer(self, given: str | None, question: str, default: str, check: Callable[[str], _T]) -> _T:
+    def answer(self, given: str | None, question: str, default: str | None, check: Callable[[str], _T]) -> _T:
         if given is not None:
             return check(given)
         while True:
@@ -230,12 +233,10 @@ class _Asker:
 
 def _prompt(question: str, default: str | None, *, hide: bool) -> str:
     try:
-        return str(typer.prompt(question, default=default, hide_input=hide, show_default=not hide))
+        return str(typer.prompt(question, default=default, hide_input=hide, show_default=bool(default)))
     except typer.Abort as abort:
         if isinstance(abort.__context__, EOFError):
-            raise ConfigError(
-                f"nobody answered: {question}", hint="give it as an option, see syncd init --help"
-            ) from None
+            raise ConfigError(f"nobody answered: {question}", hint="see syncd init --help") from None
         raise
 
 
