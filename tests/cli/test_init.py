@@ -275,6 +275,11 @@ def test_relative_paths_become_absolute(desk: Desk, monkeypatch: pytest.MonkeyPa
     assert load(made.config).databases["chat"].path == desk.database
 
 
+def test_a_home_that_does_not_exist(desk: Desk) -> None:
+    error = desk.refused(ConfigError, kit=Path("~no-such-user/kit.txt"))
+    assert error.message.startswith("~no-such-user/kit.txt: ")
+
+
 def test_a_link_to_the_database_stays_a_link(desk: Desk, tmp_path: Path) -> None:
     link = tmp_path / "current"
     link.symlink_to(desk.database)

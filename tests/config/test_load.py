@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from syncd.config import Batch, Config, check_private, find, load, parse, warnings
+from syncd.envelope.keys import SigningKey
 from syncd.errors import ConfigError
 
 Write = Callable[[str | bytes], Path]
@@ -264,6 +265,13 @@ def test_secrets_are_not_repeated(recipient: str, where: str, table: dict[str, o
     text = "\n".join(problems(tables(recipient, **table)))
     assert f"{where}: " in text
     assert "SECRET" not in text.replace("SECRET_KEY", "")
+
+
+def test_a_secret_key_in_the_wrong_place_is_not_repeated(recipient: str) -> None:
+    secret = SigningKey.generate().to_text()
+    assert problems(tables(recipient, state_dir=secret)) == [
+        "state_dir: (not shown) - must be an absolute path"
+    ]
 
 
 def test_values_are_shortened(recipient: str) -> None:
