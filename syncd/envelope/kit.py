@@ -8,6 +8,7 @@
 """
 
 import base64
+import shlex
 import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -37,8 +38,8 @@ or without the passphrase NOBODY can, not even the makers of syncd.
 
 To get the database back, on any machine:
 
-  1. Install syncd:     pip install syncd
-  2. Give it access to the archive (for s3: the usual AWS variables or ~/.aws/credentials{endpoint_note}).
+  1. Install syncd (Python 3.11 or newer; its README says how).
+  2. Give it access to the archive. For s3:// that is the usual AWS variables or ~/.aws/credentials.
   3. Save this file as kit.txt and run:
 
      syncd restore --archive {archive} --identity kit.txt --to {database}.restored
@@ -71,13 +72,10 @@ class Kit:
 def render_kit(kit: Kit) -> str:
     """The text of a kit. Raises ValueError where a name or URL cannot stand on one line."""
     for value in (kit.database, kit.target_url, kit.endpoint_url):
-        if value != value.strip() or not (value.isprintable()):
+        if value != value.strip() or not value.isprintable():
             raise ValueError(f"{value!r} cannot stand on one line of a recovery kit")
     created = format_time(kit.created_ms)
-    note = f"; endpoint {kit.endpoint_url}" if kit.endpoint_url else ""
-    prose = _PROSE.format(
-        database=kit.database, created=created, archive=_quoted(kit.archive_url), endpoint_note=note
-    )
+    prose = _PROSE.format(database=kit.database, created=created, archive=shlex.quote(kit.archive_url))
     lines = [BEGIN, f"version: {VERSION}", f"database: {kit.database}", f"target: {kit.target_url}"]
     if kit.endpoint_url:
         lines.append(f"endpoint: {kit.endpoint_url}")
@@ -153,10 +151,6 @@ def _identity(text: str) -> bytes:
 
 def _wrapped(text: str) -> list[str]:
     return textwrap.wrap(text, 64, initial_indent="  ", subsequent_indent="  ", break_on_hyphens=False)
-
-
-def _quoted(url: str) -> str:
-    return f"'{url}'" if " " in url else url
 
 
 def _bad(line: int, reason: str) -> IdentityError:
