@@ -1,0 +1,173 @@
+"""A TCP proxy on loopback that misbehaves as told, to stand before a real server.
+
+- `fault` holds from the moment it is set, also for connections that are open already.
+- A fault that ends a connection is used up by `times` of them; then the proxy passes again.
+- `arrived` is set when bytes of a request reach the proxy, `answered` when the server's answer does:
+  tests wait for these, not for time.
+"""
+
+import asyncio
+import contextlib
+import socket
+import struct
+from enum import Enum, auto
+from types import TracebackType
+from typing import Self
+
+_CHUNK = 64 * 1024
+_CONTINUE = b"HTTP/1.1 100"  # only asks for the body; the answer comes after it
+
+
+class Fault(Enum):
+    """What the proxy does."""
+
+    NONE = auto()
+    LATENCY = auto()  # every chunk from the client waits `latency` seconds
+    RESET = auto()  # the connection is reset when bytes of a request arrive
+    BLACKHOLE = auto()  # bytes are read and go nowhere
+    STALL = auto()  # bytes are not even read: the client's send buffer fills
+    LOST_ACK = auto()  # the request is passed on, the connection reset before the answer
+    HELD_ACK = auto()  # the request is passed on, the answer never comes
+    CORRUPT = auto()  # a bit of every chunk of an answer's body is flipped; heads pass
+    CUT = auto()  # the connection is reset after `cut_after` bytes of answers
+
+
+class FaultProxy:
+    """`async with FaultProxy(port) as proxy:` listens at `proxy.url` and passes on to `port`."""
+
+    def __init__(self, port: int, *, latency: float = 0.0, cut_after: int = 0) -> None:
+        self.fault = Fault.NONE
+        self.times = 1
+        self.latency = latency
+        self.cut_after = cut_after
+        self.arrived = asyncio.Event()
+        self.answered = asyncio.Event()
+        self.faults_done = 0
+        self._port = port
+        self._answer_bytes = 0
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._server: asyncio.Server | None = None
+
+    @property
+    def url(self) -> str:
+        assert self._server is not None
+        return f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+
+    def set(self, fault: Fault, *, times: int = 1) -> None:
+        self.fault, self.times = fault, times
+        self._answer_bytes = 0
+        self.arrived.clear()
+        self.answered.clear()
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._server is not None
+        self._server.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._server.wait_closed()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        try:
+            await self._connection(reader, writer)
+        except asyncio.CancelledError:
+            pass  # the proxy is being closed; asyncio's server would log this as an error
+        finally:
+            self._tasks.discard(task)
+
+    async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        upstream_reader, upstream_writer = await asyncio.open_connection("127.0.0.1", self._port)
+        halves = [
+            asyncio.create_task(self._requests(reader, upstream_writer)),
+            asyncio.create_task(self._answers(upstream_reader, writer)),
+        ]
+        try:
+            await asyncio.wait(halves, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for half in halves:
+                half.cancel()
+            if any(half.done() and not half.cancelled() and half.exception() for half in halves):
+                _reset(writer)
+            for each in (writer, upstream_writer):
+                each.close()  # both before the first await: closing the proxy cancels us there
+            await asyncio.gather(*halves, return_exceptions=True)
+            for each in (writer, upstream_writer):
+                with contextlib.suppress(OSError):
+                    await each.wait_closed()
+
+    async def _requests(self, reader: asyncio.StreamReader, upstream: asyncio.StreamWriter) -> None:
+        if self.fault is Fault.STALL:
+            await asyncio.Event().wait()
+        while chunk := await _read(reader):
+            self.arrived.set()
+            match self.fault:
+                case Fault.RESET:
+                    self._drop()
+                case Fault.BLACKHOLE:
+                    continue
+                case Fault.STALL:
+                    await asyncio.Event().wait()
+                case Fault.LATENCY:
+                    await asyncio.sleep(self.latency)
+                case _:
+                    pass
+            upstream.write(chunk)
+            await upstream.drain()
+
+    async def _answers(self, upstream: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while received := await _read(upstream):
+            chunk = received
+            if not chunk.startswith(_CONTINUE):
+                self.answered.set()
+                match self.fault:
+                    case Fault.LOST_ACK:
+                        self._drop()
+                    case Fault.HELD_ACK:
+                        await asyncio.Event().wait()
+                    case Fault.CORRUPT if not chunk.startswith(b"HTTP/"):
+                        chunk = chunk[:-1] + bytes([chunk[-1] ^ 1])
+                    case Fault.CUT:
+                        room = self.cut_after - self._answer_bytes
+                        self._answer_bytes += len(chunk)
+                        if len(chunk) > room:
+                            writer.write(chunk[:room])
+                            await writer.drain()
+                            self._drop()
+                    case _:
+                        pass
+            writer.write(chunk)
+            await writer.drain()
+
+    def _drop(self) -> None:
+        self.faults_done += 1
+        self.times -= 1
+        if self.times <= 0:
+            self.fault = Fault.NONE
+        raise _Dropped
+
+
+class _Dropped(Exception):
+    """The fault is to end this connection."""
+
+
+async def _read(reader: asyncio.StreamReader) -> bytes:
+    try:
+        return await reader.read(_CHUNK)
+    except ConnectionError:
+        return b""
+
+
+def _reset(writer: asyncio.StreamWriter) -> None:
+    """Let closing send RST instead of FIN."""
+    raw = writer.get_extra_info("socket")
+    raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    writer.transport.abort()
