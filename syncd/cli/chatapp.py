@@ -44,7 +44,6 @@ will if like do me there all up one out now about get when your know see okay ye
 good time then how today tomorrow meeting coffee server deploy again after before maybe really thanks great
 sure wait look back home call later works broken build ticket review photo link train late lunch dinner
 friday monday morning evening question answer idea problem fixed release somebody anyone everything nothing
-please sorry happy birthday weekend garden music kitchen database release table window number always never
 """
 WORDS = VOCABULARY.split()
 SENDERS = [f"@{name}:example.org" for name in ("ada", "bob", "cleo", "dan", "eve", "finn", "gwen", "hugo")]
@@ -74,7 +73,7 @@ class Chat:
 
     def body(self) -> str:
         """A message of a few to some forty words, about 120 bytes in the middle."""
-        count = min(60, max(2, round(self._rng.lognormvariate(3.1, 0.5))))
+        count = min(60, max(2, round(self._rng.lognormvariate(3.25, 0.5))))
         return " ".join(self._rng.choices(WORDS, cum_weights=self._word_weights, k=count)).capitalize() + "."
 
     def post(self) -> None:
@@ -95,7 +94,8 @@ class Chat:
         if self._rng.random() < 0.6:
             self._read(room, now)
         if self._rng.random() < 0.06:
-            self._edit(now)
+            edit = (self.body(), now, self._recent())
+            self.conn.execute("UPDATE messages SET body = ?, edited_at = ? WHERE id = ?", edit)
         if self._rng.random() < 0.02:
             self.conn.execute("DELETE FROM messages WHERE id = ?", (self._recent(),))
         self.conn.execute("COMMIT")
@@ -110,10 +110,6 @@ class Chat:
             " SET last_read_id = excluded.last_read_id, read_at = excluded.read_at",
             (room, self._rng.choice(SENDERS), self._last_id, now),
         )
-
-    def _edit(self, now: int) -> None:
-        row = (self.body(), now, self._recent())
-        self.conn.execute("UPDATE messages SET body = ?, edited_at = ? WHERE id = ?", row)
 
 
 Event = Literal["line", "eof", "signal"]
@@ -176,9 +172,7 @@ def report(chat: Chat, **more: float) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run until told to stop; see the module docstring."""
-    parser = argparse.ArgumentParser(
-        prog="python -m syncd.cli.chatapp", description="a small chat application"
-    )
+    parser = argparse.ArgumentParser(prog="python -m syncd.cli.chatapp")
     parser.add_argument("db", help="the database, created where it does not exist")
     parser.add_argument("--rate", type=float, default=50.0, help="messages per second")
     parser.add_argument("--seconds", type=float, default=15.0, help="0: until told to stop")

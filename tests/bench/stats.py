@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.table import Table
 
+PIPE_WIDTH = 160
+
 
 def percentile(values: Sequence[float], percent: float) -> float:
     """By nearest rank: the smallest value that at least `percent` % do not exceed; 0.0 of none."""
@@ -29,4 +31,6 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[obje
     for row in rows:
         table.add_row(*(f"{cell:,.1f}" if isinstance(cell, float) else str(cell) for cell in row))
     console = Console()
-    console.print(table, width=None if console.is_terminal else 160)
+    if not console.is_terminal:
+        console = Console(width=PIPE_WIDTH)
+    console.print(table)
