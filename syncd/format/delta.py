@@ -121,6 +121,22 @@ def group_pages(page_size: int) -> int:
     return GROUP_BYTES // page_size
 
 
+def check_follows(delta: Delta, *, page_size: int, page_count: int) -> None:
+    """Raise ArchiveError unless the delta can be applied to a database of that size.
+
+    It must keep the page size (where there are pages and it is no rebase), and bring an image of every
+    page that comes to be.
+    """
+    kept = 0 if delta.rebase else page_count
+    if kept and delta.page_size != page_size:
+        raise ArchiveError(f"the delta has pages of {delta.page_size} bytes, the database of {page_size}")
+    fresh = sum(number > kept for group in delta.groups for number in group.pages)
+    if fresh != max(0, delta.page_count - kept):
+        raise ArchiveError(
+            f"the delta brings {fresh} images for the pages from {kept + 1} to {delta.page_count}"
+        )
+
+
 def make_patch(old: bytes, new: bytes, level: int) -> bytes:
     """The patch from the concatenated old images to the concatenated new ones, at a zstd level."""
     if not 0 < len(new) <= MAX_GROUP_BYTES or len(old) > MAX_GROUP_BYTES:

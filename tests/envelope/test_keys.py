@@ -3,7 +3,7 @@ import re
 import pytest
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey, MLKEM768PublicKey
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from syncd.envelope.kem import Kem, unwrap, wrap
@@ -24,6 +24,7 @@ def no_mlkem(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(MLKEM768PublicKey, "from_public_bytes", refuse)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=100))
 def test_a_spelling_comes_back_however_it_was_wrapped(payload: bytes) -> None:
     text = spell("verify", payload)

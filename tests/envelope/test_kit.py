@@ -1,7 +1,7 @@
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from syncd.envelope import kit as module
@@ -60,6 +60,7 @@ def test_what_mailers_and_editors_do_changes_nothing(mangled: str) -> None:
     assert parse_kit(mangled) == KIT
 
 
+@settings(deadline=None)
 @given(st.integers(20, 76))
 def test_keys_may_be_wrapped_anywhere(width: int) -> None:
     head, block = TEXT[: TEXT.index("verify:")], TEXT[TEXT.index("verify:") :]

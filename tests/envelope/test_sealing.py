@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from syncd.envelope.epoch import (
@@ -23,6 +23,7 @@ from tests.envelope import cobblestone
 KEY = EpochKey("chat", "01ARZ3NDEKTSV4RRFFQ69G5FAV", 2, b"s" * 32)
 
 
+@settings(deadline=None)
 @given(st.sampled_from(Kind), st.binary(max_size=60), st.binary(max_size=40_000))
 def test_sealed_bytes_open(kind: Kind, label: bytes, plaintext: bytes) -> None:
     sealed = seal(KEY, kind, label, plaintext)
@@ -84,6 +85,7 @@ def test_chunks_cannot_be_cut_swapped_or_repeated() -> None:
             unseal(KEY, Kind.PACK, b"", sealed[:head] + b"".join(chunks), what="it")
 
 
+@settings(deadline=None)
 @given(
     st.sampled_from(Kind),
     st.binary(max_size=60),

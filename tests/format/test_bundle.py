@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from syncd.errors import ArchiveError
@@ -13,6 +13,7 @@ BUNDLE = [SealedDelta(700, 2, b"first"), SealedDelta(701, 3, b""), SealedDelta(7
 HEAD = header(ObjectKind.DELTAS)
 
 
+@settings(deadline=None)
 @given(
     st.integers(0, MAX_SEQ - 10),
     st.lists(st.tuples(st.integers(0, MAX_EPOCH), st.binary(max_size=50)), min_size=1, max_size=10),

@@ -1,7 +1,7 @@
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 
 from syncd.errors import ArchiveError
 from syncd.format import delta as module
@@ -10,6 +10,7 @@ from syncd.format.delta import (
     MAX_PATCH_BYTES,
     Delta,
     PatchGroup,
+    check_follows,
     decode_delta,
     encode_delta,
     group_pages,
@@ -19,6 +20,7 @@ from syncd.model import Digest
 from tests.format.support import DELTA, deltas, flips, truncations
 
 
+@settings(deadline=None)
 @given(deltas())
 def test_a_delta_comes_back(delta: Delta) -> None:
     assert decode_delta(encode_delta(delta)) == delta
@@ -103,6 +105,32 @@ def test_an_invalid_delta_is_refused_when_read(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(module, "MAX_PATCH_BYTES", 2)
     with pytest.raises(ArchiveError, match="a patch has 3 bytes"):
         decode_delta(encode_delta(DELTA))
+
+
+@pytest.mark.parametrize(
+    ("count", "size", "change", "reason"),
+    [
+        (9000, 4096, {}, None),
+        (9001, 4096, {}, None),
+        (8999, 4096, {}, None),
+        (8998, 4096, {}, "1 images for the pages from 8999 to 9000"),
+        (9000, 512, {}, "pages of 4096 bytes, the database of 512"),
+        (9000, 512, {"rebase": True}, "5 images for the pages from 1 to 9000"),
+        (0, 512, {"page_count": 2, "groups": (PatchGroup((1, 2), b"x"),)}, None),
+        (7, 512, {"page_count": 2, "groups": (PatchGroup((1, 2), b"x"),), "rebase": True}, None),
+        (7, 4096, {"page_count": 0, "groups": ()}, None),
+    ],
+)
+def test_a_delta_follows_a_database_that_it_completes(
+    count: int, size: int, change: dict[str, object], reason: str | None
+) -> None:
+    fields = {name: getattr(DELTA, name) for name in Delta.__slots__}
+    delta = Delta(**{**fields, **change})
+    if reason is None:
+        check_follows(delta, page_size=size, page_count=count)
+    else:
+        with pytest.raises(ArchiveError, match=reason):
+            check_follows(delta, page_size=size, page_count=count)
 
 
 @pytest.mark.parametrize("size", [512, 4096, 65536])

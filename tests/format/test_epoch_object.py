@@ -1,7 +1,7 @@
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from syncd.errors import ArchiveError
@@ -12,6 +12,7 @@ from tests.format.support import EPOCH, GENERATION, flips, truncations
 fingerprints = st.binary(min_size=16, max_size=16)
 
 
+@settings(deadline=None)
 @given(
     st.integers(0, 0xFFFFFFFF),
     st.integers(0, 253_402_300_799_999),

@@ -11,7 +11,7 @@ from syncd.envelope.identity import unprotect
 from syncd.envelope.kit import parse_kit
 from syncd.errors import IdentityError
 from syncd.format import names
-from syncd.format.delta import apply_patch
+from syncd.format.delta import apply_patch, check_follows
 from syncd.model import Digest
 from tests.format import example
 from tests.format.make_golden import GOLDEN, PASSPHRASE, Pages, history
@@ -64,6 +64,7 @@ def test_every_state_of_the_golden_archive_is_restored() -> None:
         for sealed in archive.read_bundle((ROOT / name).read_bytes(), first_seq=first_seq, name=name):
             delta = archive.open_delta(key_for_epoch(sealed.epoch), sealed, digest, name)
             old_count = len(pages)
+            check_follows(delta, page_size=512, page_count=old_count)
             for group in delta.groups:
                 old = b"".join(pages[number] for number in group.pages if number <= old_count)
                 new = apply_patch(old, group.patch, len(group.pages) * delta.page_size)

@@ -1,7 +1,7 @@
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 
 from syncd.errors import ArchiveError
 from syncd.format import manifest as module
@@ -22,6 +22,7 @@ def encoded(manifest: Manifest) -> bytes:
     return encode_manifest(encode_manifest_body(manifest), manifest.sealed_digest, SIGNATURE)
 
 
+@settings(deadline=None)
 @given(manifests())
 def test_a_manifest_comes_back(manifest: Manifest) -> None:
     raw = encoded(manifest)

@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from syncd.errors import ArchiveError
@@ -20,6 +20,7 @@ def test_every_name_has_its_directory() -> None:
         assert directory(GENERATION).endswith("/")
 
 
+@settings(deadline=None)
 @given(st.integers(0, names.MAX_SEQ), st.integers(0, names.MAX_EPOCH), st.binary(min_size=16, max_size=16))
 def test_names_come_back(seq: int, epoch: int, pack_id: bytes) -> None:
     assert names.parse_seq(names.deltas_name(GENERATION, seq)) == seq
@@ -28,6 +29,7 @@ def test_names_come_back(seq: int, epoch: int, pack_id: bytes) -> None:
     assert names.parse_pack_id(names.pack_name(GENERATION, pack_id)) == pack_id
 
 
+@settings(deadline=None)
 @given(st.integers(0, names.MAX_SEQ), st.integers(0, names.MAX_SEQ))
 def test_the_order_of_names_is_the_order_of_numbers(one: int, other: int) -> None:
     as_names = names.deltas_name(GENERATION, one), names.deltas_name(GENERATION, other)
@@ -51,6 +53,7 @@ def test_ids_and_epochs_have_one_spelling() -> None:
         names.parse_epoch("0" * 9)
 
 
+@settings(deadline=None)
 @given(st.binary(min_size=16, max_size=16))
 def test_a_generation_comes_back(raw: bytes) -> None:
     text = names.generation_text(raw)

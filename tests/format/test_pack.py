@@ -1,7 +1,7 @@
 import random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from syncd.errors import ArchiveError
@@ -25,6 +25,7 @@ def frame(data: bytes) -> bytes:
     return zstd.compress(data, level=3, window_log_max=23)
 
 
+@settings(deadline=None)
 @given(st.integers(9, 16), st.dictionaries(st.integers(1, MAX_PAGE_COUNT), st.integers(0, 255), min_size=1))
 def test_a_pack_comes_back(log2: int, content: dict[int, int]) -> None:
     size = 1 << log2
@@ -94,6 +95,7 @@ def test_damaged_content_never_ends_in_another_exception() -> None:
         assert len(images) == len(numbers) * size
 
 
+@settings(deadline=None)
 @given(st.integers(0, MAX_EPOCH), st.binary(max_size=100))
 def test_a_pack_object_comes_back(epoch: int, sealed: bytes) -> None:
     assert decode_pack(encode_pack(epoch, sealed)) == (epoch, sealed)

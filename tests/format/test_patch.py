@@ -24,6 +24,7 @@ def grown(count: int, seed: int = 1) -> tuple[bytes, bytes]:
     return b"".join(old), b"".join(new)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=3000), st.binary(min_size=1, max_size=3000), st.sampled_from([-5, 1, 3, 9, 19]))
 def test_a_patch_gives_the_new_images(old: bytes, new: bytes, level: int) -> None:
     assert apply_patch(old, make_patch(old, new, level), len(new)) == new
@@ -88,7 +89,7 @@ def test_a_damaged_patch_never_ends_in_another_exception_or_another_size() -> No
             continue
 
 
-@settings(max_examples=300)
+@settings(deadline=None, max_examples=300)
 @given(st.binary(max_size=200), st.booleans())
 def test_bytes_that_are_no_patch_are_refused(raw: bytes, magic: bool) -> None:
     try:

@@ -1,11 +1,12 @@
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from syncd.errors import ArchiveError, FormatVersionError
 from syncd.format.wire import MAX_VARINT, ObjectKind, Reader, check_ms, header, varint
 
 
+@settings(deadline=None)
 @given(st.integers(0, MAX_VARINT))
 def test_a_varint_comes_back(value: int) -> None:
     reader = Reader(varint(value), "it")
