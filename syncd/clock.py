@@ -1,8 +1,11 @@
-"""Time as an argument: everything that asks for the time asks a Clock."""
+"""Time as an argument: everything that asks for the time asks a Clock. And what time must not cut."""
 
 import asyncio
 import time
-from typing import Protocol
+from collections.abc import Coroutine
+from typing import Protocol, TypeVar
+
+_T = TypeVar("_T")
 
 
 class Clock(Protocol):
@@ -35,3 +38,16 @@ class SystemClock:
     async def sleep(self, seconds: float) -> None:
         """See Clock."""
         await asyncio.sleep(seconds)
+
+
+async def to_completion(work: Coroutine[object, object, _T]) -> _T:
+    """Run `work` to its end even when cancelled; the cancellation goes on afterwards.
+
+    For short stretches that must not be left half done, such as a transaction.
+    """
+    task = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        raise

@@ -17,7 +17,7 @@ import sys
 from collections.abc import Mapping
 from enum import Enum, StrEnum
 from pathlib import PurePath
-from typing import Final, Literal, TextIO, cast
+from typing import Final, Literal, Protocol, TextIO, cast
 
 import structlog
 from structlog.typing import EventDict, FilteringBoundLogger, Processor, WrappedLogger
@@ -27,6 +27,14 @@ Format = Literal["auto", "json", "text"]
 Level = Literal["debug", "info", "warning", "error"]
 
 _FIRST: Final = ("timestamp", "level", "event")
+
+
+class Log(Protocol):
+    """Where code without a logger of its own reports what it met."""
+
+    def __call__(self, event: "Event", /, **fields: object) -> None:
+        """Record one event."""
+        ...
 
 
 class Event(StrEnum):
@@ -88,6 +96,8 @@ class Event(StrEnum):
     TARGET_CONFLICTED = "target.conflicted"
     # After a crash, pages were brought from the outbox to the shadow: seq, pages.
     REDO_REPLAYED = "redo.replayed"
+    # syncd's own state failed; it is closed and opened again: error, retry_ms.
+    STATE_FAILED = "state.failed"
     # A restore begins: seq, source, to.
     RESTORE_STARTED = "restore.started"
     # A restore is complete and its digest is right: seq, pages, bytes, duration_ms.

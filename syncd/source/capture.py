@@ -98,6 +98,11 @@ class Capture:
         self._follower.forget()
         self._files.close()
 
+    @property
+    def position(self) -> Position | None:
+        """Where everything taken and pending ends; None where that is not a boundary."""
+        return self._position if self._at_boundary else None
+
     def poll(self) -> Progress:
         """Look at the files and read what was committed. Raises SourceError."""
         busy = ""
@@ -129,10 +134,7 @@ class Capture:
 
     def take(self) -> Piece:
         """What is pending, as a piece; see Progress for whether it ends at a boundary."""
-        boundary = self._at_boundary
-        return self._pending.take(
-            boundary=boundary, position=self._position if boundary else None, now_ms=self._now_ms()
-        )
+        return self._pending.take(boundary=self._at_boundary, position=self.position, now_ms=self._now_ms())
 
     @property
     def _at_boundary(self) -> bool:

@@ -1,0 +1,94 @@
+"""`syncd log`."""
+
+import asyncio
+from typing import Any
+
+from syncd.archive import read_bundle
+from syncd.cli.output import print_json, print_table, size_text
+from syncd.cli.places import Place, opened, verify_key_of
+from syncd.contents import Contents, read_contents
+from syncd.format.names import deltas_name
+from syncd.model import format_time
+from syncd.policy.plan import BundleEntry
+from syncd.store.base import Store
+
+
+def run_log(place: Place, *, as_json: bool) -> None:
+    """Print what can be restored. Raises SyncdError."""
+    rows = asyncio.run(_rows(place))
+    if as_json:
+        print_json(rows)
+        return
+    for generation in rows:
+        print_table(
+            f"generation {generation['generation']}",
+            ("what", "seq", "time", "size", "objects"),
+            [
+                (
+                    entry["kind"],
+                    _range(str(entry["first_seq"]), str(entry["last_seq"])),
+                    _range(entry["first_time"], entry["last_time"]),
+                    size_text(entry["bytes"]),
+                    str(entry["objects"]),
+                )
+                for entry in generation["entries"]
+            ],
+        )
+
+
+async def _rows(place: Place) -> list[dict[str, Any]]:
+    kit = place.kit()
+    settings = place.settings()
+    target = place.targets(settings)[0] if settings else None
+    verify_key = verify_key_of(settings, kit)
+    async with opened(place, settings, kit, target) as store:
+        contents = await read_contents(store, database=place.name, verify_key=verify_key)
+        return [
+            {"generation": generation, "entries": await _entries(store, contents, generation)}
+            for generation in contents.generations
+        ]
+
+
+async def _entries(store: Store, contents: Contents, generation: str) -> list[dict[str, Any]]:
+    """Snapshots, and between them the ranges of deltas, in order of seq."""
+    entries: list[dict[str, Any]] = []
+    bundles = sorted((b for b in contents.bundles if b.generation == generation), key=lambda b: b.first_seq)
+    snapshots = sorted((s for s in contents.snapshots if s.generation == generation), key=lambda s: s.seq)
+    for i, snapshot in enumerate(snapshots):
+        time = format_time(snapshot.captured_ms)
+        entries.append(
+            {
+                "kind": "snapshot",
+                "first_seq": snapshot.seq,
+                "last_seq": snapshot.seq,
+                "first_time": time,
+                "last_time": time,
+                "bytes": snapshot.bytes,
+                "objects": 1,
+            }
+        )
+        until = snapshots[i + 1].seq if i + 1 < len(snapshots) else None
+        mine = [b for b in bundles if b.first_seq > snapshot.seq and (until is None or b.first_seq <= until)]
+        if mine:
+            entries.append(await _deltas(store, mine))
+    return entries
+
+
+async def _deltas(store: Store, bundles: list[BundleEntry]) -> dict[str, Any]:
+    """One range; only its last object is opened, to see where it ends."""
+    last = bundles[-1]
+    name = deltas_name(last.generation, last.first_seq)
+    end = read_bundle(await store.get(name), first_seq=last.first_seq, name=name)[-1].seq
+    return {
+        "kind": "deltas",
+        "first_seq": bundles[0].first_seq,
+        "last_seq": end,
+        "first_time": format_time(bundles[0].stored_ms),
+        "last_time": format_time(last.stored_ms),
+        "bytes": sum(b.bytes for b in bundles),
+        "objects": len(bundles),
+    }
+
+
+def _range(first: str, last: str) -> str:
+    return first if first == last else f"{first} .. {last}"

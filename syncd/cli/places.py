@@ -1,0 +1,122 @@
+"""Where an archive is and who can read it: from a configuration, a URL, or a recovery kit.
+
+- With a database's name, the configuration says where; without one, `--archive` or else the kit.
+- The verifying key comes from the kit where one is given, else from the daemon's own key.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from syncd.cli import check_exclusive
+from syncd.config import Config, find, load
+from syncd.envelope.keys import SigningKey, VerifyKey
+from syncd.envelope.kit import Kit, parse_kit
+from syncd.errors import ConfigError, IdentityError, NoRestorePoint
+from syncd.format.names import GENERATIONS
+from syncd.store import open_store, prefixed
+from syncd.store.base import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What the user said."""
+
+    name: str | None
+    source: str | None
+    archive: str | None
+    endpoint_url: str
+    identity: Path | None
+    config: Path | None
+
+    def kit(self) -> Kit | None:
+        """The recovery kit, None where none was given. Raises IdentityError."""
+        if self.identity is None:
+            return None
+        try:
+            return parse_kit(self.identity.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError) as e:
+            reason = e.strerror if isinstance(e, OSError) else "it is not a text file"
+            raise IdentityError(f"the recovery kit {self.identity} cannot be read: {reason}") from e
+
+    def settings(self) -> Config | None:
+        """The configuration, None where the archive is given otherwise. Raises ConfigError."""
+        check_exclusive(archive=self.archive, **{"from": self.source})
+        if self.archive is not None or (self.name is None and self.identity is not None):
+            return None
+        if self.name is None:
+            raise ConfigError(
+                "which database?", hint="give its NAME, or --archive URL, or --identity kit.txt"
+            )
+        settings = load(find(self.config))
+        if self.name not in settings.databases:
+            names = ", ".join(sorted(settings.databases))
+            raise ConfigError(
+                f"there is no database {self.name!r} in the configuration", hint=f"it has {names}"
+            )
+        return settings
+
+    def targets(self, settings: Config) -> tuple[str, ...]:
+        """Names of the targets to ask, in order. Raises ConfigError."""
+        names = settings.targets_of(self.name or "")
+        if self.source is None:
+            return names
+        if self.source not in names:
+            raise ConfigError(
+                f"{self.name} has no target {self.source!r}", hint=f"it has {', '.join(names)}, and shadow"
+            )
+        return (self.source,)
+
+
+def verify_key_of(settings: Config | None, kit: Kit | None) -> VerifyKey:
+    """The key that signatures are checked with. Raises ConfigError, IdentityError."""
+    if kit is not None:
+        return kit.verify_key
+    if settings is None:
+        raise ConfigError("nothing says whose archive this is", hint="give the recovery kit with --identity")
+    path = settings.keys.signing_key
+    try:
+        return SigningKey.parse(path.read_text(encoding="utf-8").strip()).verify_key
+    except (OSError, UnicodeDecodeError) as e:
+        raise ConfigError(
+            f"keys.signing_key: {path} cannot be read", hint="or give the recovery kit with --identity"
+        ) from e
+
+
+@asynccontextmanager
+async def opened(
+    place: Place, settings: Config | None, kit: Kit | None, target: str | None
+) -> AsyncIterator[Store]:
+    """The archive of the one database that is meant. Raises StoreError, ConfigError, NoRestorePoint."""
+    async with AsyncExitStack() as stack:
+        if settings is not None and target is not None:
+            t = settings.targets[target]
+            store = open_store(
+                t.url, endpoint_url=t.endpoint_url, region=t.region, profile=t.profile, timeout=t.timeout
+            )
+            stack.push_async_callback(store.close)
+            yield prefixed(store, f"{place.name}/")
+            return
+        url = place.archive or (kit.archive_url if kit else "")
+        endpoint = place.endpoint_url or (kit.endpoint_url if kit else "")
+        store = open_store(url, endpoint_url=endpoint)
+        stack.push_async_callback(store.close)
+        yield prefixed(store, await _database_in(store, place.name, kit))
+
+
+async def _database_in(store: Store, name: str | None, kit: Kit | None) -> str:
+    """The prefix of the database below `store`; empty where the URL names its archive itself."""
+    found = [directory.rstrip("/") for directory in await store.dirs("")]
+    if GENERATIONS.rstrip("/") in found:
+        return ""
+    if not found:
+        raise NoRestorePoint(f"{store.url} holds no archive", hint="check the URL")
+    wanted = name or (kit.database if kit and kit.database in found else None)
+    if wanted is None and len(found) == 1:
+        wanted = found[0]
+    if wanted not in found:
+        raise NoRestorePoint(
+            f"{store.url} does not say which database is meant", hint=f"give one of {', '.join(found)}"
+        )
+    return f"{wanted}/"

@@ -1,0 +1,199 @@
+"""`syncd restore`."""
+
+import asyncio
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import typer
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
+
+from syncd.cli import check_exclusive
+from syncd.cli.output import print_json
+from syncd.cli.places import Place, opened, verify_key_of
+from syncd.config import Config
+from syncd.config.passphrase import read_passphrase
+from syncd.contents import plan_restore, read_contents
+from syncd.daemon import database_dir
+from syncd.envelope.identity import unprotect
+from syncd.envelope.keys import Identity
+from syncd.envelope.kit import Kit
+from syncd.errors import ConfigError, IdentityError, NoRestorePoint, StateError, StoreError
+from syncd.model import format_time, parse_time
+from syncd.replica import SHADOW_FILE, STATE_FILE
+from syncd.restore import Restore, Restored, copy_shadow
+from syncd.state import read_status
+
+_SHADOW = "shadow"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request(Place):
+    """What the user asked for."""
+
+    to: Path
+    at: str | None
+    seq: int | None
+    generation: str | None
+    passphrase_file: Path | None
+    force: bool
+
+
+class Bar:
+    """A progress bar on stderr: bytes, rate, time left."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._task: TaskID | None = None
+
+    def begin(self, total_bytes: int) -> None:
+        """See restore.Progress."""
+        self._task = self._progress.add_task("restoring", total=total_bytes)
+
+    def advance(self, fetched_bytes: int) -> None:
+        """See restore.Progress."""
+        if self._task is not None:
+            self._progress.advance(self._task, fetched_bytes)
+
+
+def run_restore(request: Request, *, as_json: bool) -> None:
+    """Restore, and say what came out. Raises SyncdError."""
+    check_exclusive(at=request.at, seq=request.seq)
+    started = time.monotonic()
+    at_ms = _parse_at(request.at)
+    restored = (
+        _from_shadow(request) if request.source == _SHADOW else asyncio.run(_from_archive(request, at_ms))
+    )
+    seconds = time.monotonic() - started
+    if as_json:
+        print_json(
+            {
+                "to": str(request.to),
+                "generation": restored.generation,
+                "seq": restored.seq,
+                "captured_at": format_time(restored.captured_ms),
+                "bytes": restored.bytes,
+                "deltas": restored.deltas,
+                "seconds": round(seconds, 3),
+            }
+        )
+    else:
+        typer.echo(
+            f"restored {request.to}: seq {restored.seq} of {format_time(restored.captured_ms)},"
+            f" {restored.bytes:,} bytes, {restored.deltas} deltas, {seconds:.1f} s, digest checked"
+        )
+
+
+def _parse_at(text: str | None) -> int | None:
+    if text is None:
+        return None
+    try:
+        return parse_time(text)
+    except ValueError as e:
+        raise ConfigError(f"--at {text}: not a time", hint="write it as 2026-11-23T10:00:00Z") from e
+
+
+def _from_shadow(request: Request) -> Restored:
+    """Copy what lies on this host: no network, no key."""
+    for option, value in (("--at", request.at), ("--seq", request.seq), ("--archive", request.archive)):
+        if value is not None:
+            raise ConfigError(
+                f"{option} does not go with --from shadow", hint="the shadow is the newest state"
+            )
+    settings = Place(
+        name=request.name,
+        source=None,
+        archive=None,
+        endpoint_url="",
+        identity=None,
+        config=request.config,
+    ).settings()
+    if settings is None or request.name is None:
+        raise ConfigError("which database?", hint="give its NAME")
+    directory = database_dir(settings, request.name)
+    chain = read_status(directory / STATE_FILE).chain
+    if chain is None:
+        raise NoRestorePoint(f"{request.name} has no shadow yet", hint="start `syncd run` first")
+    if not chain.boundary:
+        raise StateError(
+            "the shadow is in the middle of a large transaction",
+            hint="try again in a moment, or --from a target",
+        )
+    copy_shadow(
+        directory / SHADOW_FILE,
+        request.to,
+        size=chain.page_count * chain.page_size,
+        expected=chain.digest,
+        page_size=chain.page_size,
+        force=request.force,
+    )
+    return Restored(chain.generation, chain.seq, chain.captured_ms, chain.page_count * chain.page_size, 0)
+
+
+async def _from_archive(request: Request, at_ms: int | None) -> Restored:
+    kit = request.kit()
+    if kit is None:
+        raise IdentityError(
+            "restoring needs the recovery kit",
+            hint="--identity kit.txt, or --from shadow on the daemon's host",
+        )
+    settings = request.settings()
+    identity = await asyncio.to_thread(unprotect, kit.protected_identity, _passphrase(request))
+    if settings is None:
+        return await _from_one(request, None, kit, identity, None, at_ms)
+    targets = request.targets(settings)
+    for target in targets[:-1]:
+        try:
+            return await _from_one(request, settings, kit, identity, target, at_ms)
+        except (StoreError, NoRestorePoint) as e:
+            typer.echo(f"syncd: {target}: {e}; trying the next target", err=True)
+    return await _from_one(request, settings, kit, identity, targets[-1], at_ms)
+
+
+async def _from_one(
+    request: Request,
+    settings: Config | None,
+    kit: Kit,
+    identity: Identity,
+    target: str | None,
+    at_ms: int | None,
+) -> Restored:
+    verify_key = verify_key_of(settings, kit)
+    async with opened(request, settings, kit, target) as store:
+        contents = await read_contents(store, database=request.name, verify_key=verify_key)
+        plan = plan_restore(contents, at_ms=at_ms, seq=request.seq, generation=request.generation)
+        with Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            DownloadColumn(),
+            TransferSpeedColumn(),
+            TimeRemainingColumn(),
+            console=Console(stderr=True),
+            disable=not sys.stderr.isatty(),
+        ) as progress:
+            restore = Restore(
+                store,
+                identity=identity,
+                verify_key=verify_key,
+                database=request.name,
+                progress=Bar(progress),
+            )
+            return await restore.run(plan, request.to, force=request.force)
+
+
+def _passphrase(request: Request) -> str:
+    if request.passphrase_file is not None:
+        return read_passphrase(request.passphrase_file)
+    if not sys.stdin.isatty():
+        raise IdentityError("the kit needs its passphrase", hint="give --passphrase-file FILE")
+    return str(typer.prompt("Passphrase of the recovery kit", hide_input=True, err=True))

@@ -1,0 +1,131 @@
+"""`syncd status`."""
+
+import fcntl
+import os
+from pathlib import Path
+from typing import Any
+
+from syncd.cli.output import age_text, print_json, print_table, size_text
+from syncd.clock import SystemClock
+from syncd.config import Config, find, load
+from syncd.daemon import LOCK_FILE, database_dir
+from syncd.model import format_time
+from syncd.replica import STATE_FILE
+from syncd.state import Status, TargetState, read_status
+
+
+def run_status(config: Path | None, *, as_json: bool) -> None:
+    """Print how far everything is. Raises SyncdError."""
+    settings = load(find(config))
+    now_ms = SystemClock().now_ms()
+    report: dict[str, Any] = {
+        "daemon": "running" if _is_running(settings) else "stopped",
+        "databases": {name: _database(settings, name, now_ms) for name in settings.databases},
+    }
+    if as_json:
+        print_json(report)
+        return
+    rows: list[tuple[str, ...]] = []
+    for name, database in report["databases"].items():
+        captured = database["captured"]
+        rows.append(
+            (
+                name,
+                "captured",
+                database["state"],
+                str(captured["seq"]) if captured else "-",
+                age_text(captured["age_ms"]) if captured else "-",
+                "",
+                database["error"],
+            )
+        )
+        for target, state in database["targets"].items():
+            stored = state["stored"]
+            rows.append(
+                (
+                    name,
+                    target,
+                    state["state"],
+                    str(stored["seq"]) if stored else "-",
+                    age_text(stored["age_ms"]) if stored else "-",
+                    size_text(state["waiting_bytes"]),
+                    state["error"],
+                )
+            )
+    print_table(
+        f"the daemon is {report['daemon']}",
+        ("database", "where", "state", "seq", "age", "waiting", "last error"),
+        rows,
+    )
+
+
+def _database(settings: Config, name: str, now_ms: int) -> dict[str, Any]:
+    path = database_dir(settings, name) / STATE_FILE
+    if not path.exists():
+        return {
+            "path": str(settings.databases[name].path),
+            "state": "never started",
+            "error": "",
+            "generation": None,
+            "captured": None,
+            "targets": {},
+        }
+    status = read_status(path)
+    return {
+        "path": str(settings.databases[name].path),
+        "state": status.source_state,
+        "error": status.source_error,
+        "generation": status.chain.generation if status.chain else None,
+        "captured": _captured(status, now_ms),
+        "targets": {target.name: _target(target, now_ms) for target in status.targets},
+    }
+
+
+def _captured(status: Status, now_ms: int) -> dict[str, Any] | None:
+    chain = status.chain
+    if chain is None:
+        return None
+    return {
+        "seq": chain.seq,
+        "time": format_time(chain.captured_ms),
+        "age_ms": max(0, now_ms - chain.captured_ms),
+        "boundary": chain.boundary,
+        "pages": chain.page_count,
+        "page_size": chain.page_size,
+    }
+
+
+def _target(target: TargetState, now_ms: int) -> dict[str, Any]:
+    stored = None
+    if target.stored is not None and target.captured_ms is not None:
+        stored = {
+            "seq": target.stored,
+            "time": format_time(target.captured_ms),
+            "age_ms": max(0, now_ms - target.captured_ms),
+            "stored_at": format_time(target.stored_ms or 0),
+        }
+    return {
+        "url": target.url,
+        "state": target.state,
+        "stored": stored,
+        "snapshot_seq": target.snapshot,
+        "waiting_bytes": target.waiting_bytes,
+        "error": target.error,
+        "error_at": format_time(target.error_ms) if target.error_ms else None,
+    }
+
+
+def _is_running(settings: Config) -> bool:
+    """Whether a daemon holds the state directory."""
+    try:
+        fd = os.open(settings.state_dir / LOCK_FILE, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    else:
+        return False
+    finally:
+        os.close(fd)

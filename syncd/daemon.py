@@ -1,0 +1,342 @@
+"""The daemon: every database of the configuration, kept by tasks of its own.
+
+- The first signal stops capture and ships what waits, within the drain deadline; the second cancels.
+- SIGHUP reads the configuration again; where it has problems, the old one stays in use.
+- A database whose state fails (a full disk, say) is closed and opened again after a delay: the way back
+  is always that of a restart. It holds no other database back.
+- One process per state directory, held by a lock that ends with the process.
+"""
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import signal
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Final
+
+from syncd import __version__, notify
+from syncd.clock import Clock
+from syncd.config import Config, check_private, load, warnings
+from syncd.envelope.keys import SigningKey
+from syncd.errors import ConfigError, StateError, SyncdError
+from syncd.log import Event, Log, configure, get_logger
+from syncd.replica import Replica, Sealing, open_replica
+from syncd.replicate import Replicator
+from syncd.ship import Shipper
+from syncd.store import open_store, prefixed
+from syncd.store.base import Store
+
+LOCK_FILE: Final = "lock"
+_REOPEN_SECONDS: Final = 5.0
+_ONCE_PATIENCE: Final = 60.0
+_WARNINGS: Final = frozenset(
+    {
+        Event.CONFIG_REJECTED,
+        Event.CONFIG_QUESTIONED,
+        Event.SOURCE_LOST,
+        Event.SOURCE_BUSY,
+        Event.SOURCE_AT_RISK,
+        Event.FRAMES_LOST,
+        Event.TARGET_FAILED,
+    }
+)
+_ERRORS: Final = frozenset({Event.TARGET_REFUSED, Event.TARGET_CONFLICTED, Event.STATE_FAILED})
+
+
+def logger_for(**bound: object) -> Log:
+    """A Log that chooses the level by the event."""
+    logger = get_logger(**bound)
+
+    def log(event: Event, /, **fields: object) -> None:
+        if event in _ERRORS:
+            logger.error(event, **fields)
+        elif event in _WARNINGS:
+            logger.warning(event, **fields)
+        else:
+            logger.info(event, **fields)
+
+    return log
+
+
+def database_dir(config: Config, name: str) -> Path:
+    """Where the state of one database lies."""
+    return config.state_dir / name
+
+
+class Daemon:
+    """Runs one configuration.
+
+    Args:
+        config: as loaded.
+        path: where it was loaded from, to be read again on SIGHUP; None where it cannot be.
+        clock: for everything below.
+    """
+
+    def __init__(self, config: Config, *, path: Path | None, clock: Clock) -> None:
+        self._config = config
+        self._path = path
+        self._clock = clock
+        self._log = logger_for()
+        self._stop = asyncio.Event()
+        self._reload = asyncio.Event()
+        self._ready: set[str] = set()
+
+    def stop(self) -> None:
+        """Drain and end, as the first SIGTERM does."""
+        self._stop.set()
+
+    async def run(self) -> None:
+        """Run until stopped. Raises ConfigError, StateError."""
+        started = self._clock.monotonic()
+        with self._signals():
+            while True:
+                await self._run_config(started)
+                if self._stop.is_set():
+                    break
+        self._log(Event.DAEMON_STOPPED, duration_ms=round((self._clock.monotonic() - started) * 1000))
+
+    async def once(self) -> None:
+        """Capture what is committed now, ship everything, end. Raises the first SyncdError met."""
+        failures: list[SyncdError] = []
+        async with self._opened() as stores:
+            for name in self._config.databases:
+                try:
+                    await self._once(name, stores)
+                except SyncdError as e:
+                    logger_for(database=name)(Event.TARGET_FAILED, error=str(e))
+                    failures.append(e)
+        if failures:
+            raise failures[0]
+
+    async def _run_config(self, started: float) -> None:
+        config = self._config
+        self._log(
+            Event.DAEMON_STARTED,
+            version=__version__,
+            databases=sorted(config.databases),
+            targets=sorted(config.targets),
+        )
+        for warning in warnings(config):
+            self._log(Event.CONFIG_QUESTIONED, warning=warning)
+        async with self._opened() as stores, asyncio.TaskGroup() as group:
+            ends = asyncio.Event()
+            tasks = [group.create_task(self._keep(name, stores, ends)) for name in config.databases]
+            helpers = [group.create_task(self._watchdog()), group.create_task(self._say_ready(started))]
+            await _first_of(self._stop, self._reload)
+            self._reload.clear()
+            if self._stop.is_set():
+                notify.stopping()
+                self._log(Event.DAEMON_STOPPING, drain_ms=round(config.stop.drain * 1000))
+            ends.set()
+            await asyncio.wait(tasks)
+            for helper in helpers:
+                helper.cancel()
+        self._config = self._reread()
+
+    def _reread(self) -> Config:
+        if self._stop.is_set() or self._path is None:
+            return self._config
+        notify.reloading()
+        try:
+            config = load(self._path)
+        except ConfigError as e:
+            self._log(Event.CONFIG_REJECTED, error=str(e))
+            return self._config
+        configure(config.log.format, config.log.level)
+        self._log(Event.CONFIG_RELOADED)
+        return config
+
+    async def _keep(self, name: str, stores: dict[str, Store], ends: asyncio.Event) -> None:
+        """Keep one database until `ends`; open it again where its state fails."""
+        log = logger_for(database=name)
+        while not ends.is_set():
+            try:
+                async with self._replica(name, log) as replica:
+                    await self._tasks(replica, stores, ends)
+            except* StateError as group:
+                error = str(group.exceptions[0])
+                log(Event.STATE_FAILED, error=error, retry_ms=round(_REOPEN_SECONDS * 1000))
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(_REOPEN_SECONDS):
+                        await ends.wait()
+
+    async def _tasks(self, replica: Replica, stores: dict[str, Store], ends: asyncio.Event) -> None:
+        replicator, shippers = self._workers(replica, stores)
+        try:
+            async with asyncio.TaskGroup() as group:
+                capturing = group.create_task(replicator.run())
+                shipping = [group.create_task(shipper.run()) for shipper in shippers]
+                ready = group.create_task(self._note_stored(replica))
+                await ends.wait()
+                for task in (capturing, ready, *shipping):
+                    task.cancel()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._config.stop.drain):
+                    await self._drain(replicator, shippers)
+        finally:
+            await replicator.close()
+
+    async def _drain(self, replicator: Replicator, shippers: list[Shipper]) -> None:
+        """Seal and ship what is there; a target that fails now is left for the next start."""
+        with contextlib.suppress(SyncdError):
+            await replicator.catch_up(patience=self._config.stop.drain / 2)
+        results = await asyncio.gather(*(s.ship() for s in shippers), return_exceptions=True)
+        for result in results:
+            if isinstance(result, BaseException) and not isinstance(result, SyncdError):
+                raise result
+
+    async def _once(self, name: str, stores: dict[str, Store]) -> None:
+        async with self._replica(name, logger_for(database=name)) as replica:
+            replicator, shippers = self._workers(replica, stores)
+            try:
+                if not await replicator.catch_up(patience=_ONCE_PATIENCE):
+                    raise StateError(
+                        f"{self._config.databases[name].path} did not come to rest",
+                        hint="run the daemon, or use WAL mode: PRAGMA journal_mode = WAL",
+                    )
+            finally:
+                await replicator.close()
+            results = await asyncio.gather(*(s.ship() for s in shippers), return_exceptions=True)
+            for shipper, result in zip(shippers, results, strict=True):
+                if isinstance(result, SyncdError):
+                    await shipper.note_error(result)
+            for result in results:
+                if isinstance(result, BaseException):
+                    raise result
+
+    def _workers(self, replica: Replica, stores: dict[str, Store]) -> tuple[Replicator, list[Shipper]]:
+        config = self._config
+        batch = config.batch_of(replica.name)
+        replicator = Replicator(
+            replica,
+            config.databases[replica.name].path,
+            max_delay=batch.max_delay,
+            max_bytes=batch.max_bytes,
+            poll_interval=config.capture.poll_interval,
+        )
+        shippers = [
+            Shipper(replica, target, prefixed(stores[target], f"{replica.name}/"))
+            for target in config.targets_of(replica.name)
+        ]
+        return replicator, shippers
+
+    @asynccontextmanager
+    async def _replica(self, name: str, log: Log) -> AsyncIterator[Replica]:
+        config = self._config
+        replica = await open_replica(
+            name,
+            database_dir(config, name),
+            sealing=self._sealing,
+            targets=[(target, config.targets[target].url) for target in config.targets_of(name)],
+            clock=self._clock,
+            log=log,
+        )
+        try:
+            yield replica
+        finally:
+            await replica.close()
+
+    @asynccontextmanager
+    async def _opened(self) -> AsyncIterator[dict[str, Store]]:
+        """The keys read, the state directory locked, the stores open."""
+        config = self._config
+        self._sealing = _read_sealing(config)
+        async with AsyncExitStack() as stack:
+            stack.enter_context(_locked(config.state_dir))
+            stores: dict[str, Store] = {}
+            for name, target in config.targets.items():
+                store = open_store(
+                    target.url,
+                    endpoint_url=target.endpoint_url,
+                    region=target.region,
+                    profile=target.profile,
+                    timeout=target.timeout,
+                )
+                stack.push_async_callback(store.close)
+                stores[name] = store
+            yield stores
+
+    async def _note_stored(self, replica: Replica) -> None:
+        await replica.stored.wait()
+        self._ready.add(replica.name)
+
+    async def _say_ready(self, started: float) -> None:
+        """Ready means: of every database a position can be restored from some target."""
+        while not self._ready >= set(self._config.databases):
+            await self._clock.sleep(0.05)
+        notify.ready("keeping " + ", ".join(sorted(self._config.databases)))
+        self._log(Event.DAEMON_READY, duration_ms=round((self._clock.monotonic() - started) * 1000))
+
+    async def _watchdog(self) -> None:
+        interval = notify.watchdog_interval()
+        while interval is not None:
+            notify.watchdog()
+            await self._clock.sleep(interval)
+
+    @contextmanager
+    def _signals(self) -> Iterator[None]:
+        loop = asyncio.get_running_loop()
+        main = asyncio.current_task()
+
+        def ask_to_stop() -> None:
+            if self._stop.is_set() and main is not None:
+                main.cancel()
+            self._stop.set()
+
+        handlers: list[tuple[signal.Signals, Callable[[], None]]] = [
+            (signal.SIGTERM, ask_to_stop),
+            (signal.SIGINT, ask_to_stop),
+            (signal.SIGHUP, self._reload.set),
+        ]
+        for number, handler in handlers:
+            loop.add_signal_handler(number, handler)
+        try:
+            yield
+        finally:
+            for number, _ in handlers:
+                loop.remove_signal_handler(number)
+
+
+def _read_sealing(config: Config) -> Sealing:
+    path = config.keys.signing_key
+    check_private(path)
+    try:
+        key = SigningKey.parse(path.read_text().strip())
+    except OSError as e:
+        raise ConfigError(f"keys.signing_key: {path} cannot be read: {e.strerror}") from e
+    except UnicodeDecodeError as e:
+        raise ConfigError(f"keys.signing_key: {path} is not a signing key") from e
+    return Sealing(key, config.keys.recipient_keys)
+
+
+@contextmanager
+def _locked(state_dir: Path) -> Iterator[None]:
+    """Hold the state directory for this process. Raises StateError, ConfigError."""
+    try:
+        state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        fd = os.open(state_dir / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as e:
+        raise StateError(f"state_dir {state_dir} cannot be used: {e.strerror}", hint="check state_dir") from e
+    try:
+        check_private(state_dir)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as e:
+            raise StateError(
+                f"state_dir {state_dir} is in use by another syncd", hint="one daemon per state directory"
+            ) from e
+        yield
+    finally:
+        os.close(fd)
+
+
+async def _first_of(*events: asyncio.Event) -> None:
+    waits = [asyncio.ensure_future(event.wait()) for event in events]
+    try:
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for wait in waits:
+            wait.cancel()

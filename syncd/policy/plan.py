@@ -1,0 +1,92 @@
+"""Which objects a restore reads. Pure: from listings to names.
+
+- A snapshot at seq S holds the database after delta S; deltas follow it without a gap.
+- Of several snapshots that will do, the newest is taken: fewer deltas to apply.
+- A bundle is known by its first seq; where it ends, the next one begins.
+- A target that was out of use begins again with a snapshot: in front of one, a gap is no damage.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotEntry:
+    """A manifest that was read and whose signature is right."""
+
+    generation: str
+    seq: int
+    captured_ms: int
+    page_size: int
+    page_count: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class BundleEntry:
+    """A bundle of deltas, as listed."""
+
+    generation: str
+    first_seq: int
+    bytes: int
+    stored_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A snapshot, the bundles to apply after it in order, and where to stop.
+
+    `at_ms` and `seq` are what was asked for, None for the newest. `next_snapshot` is the seq of the
+    snapshot after the chosen one in its generation.
+    """
+
+    snapshot: SnapshotEntry
+    bundles: tuple[BundleEntry, ...]
+    at_ms: int | None
+    seq: int | None
+    next_snapshot: int | None
+
+    @property
+    def bytes(self) -> int:
+        """What has to be fetched."""
+        return self.snapshot.bytes + sum(bundle.bytes for bundle in self.bundles)
+
+    def wants(self, seq: int) -> bool:
+        """Whether a delta of this seq may belong to what was asked for."""
+        return self.seq is None or seq <= self.seq
+
+    def allows_gap(self, after: int, until: int) -> bool:
+        """Whether deltas after+1 .. until-1 may be missing, because a snapshot stands between."""
+        return self.next_snapshot is not None and after < self.next_snapshot < until
+
+
+def choose_snapshot(
+    snapshots: Sequence[SnapshotEntry], *, at_ms: int | None, seq: int | None
+) -> SnapshotEntry | None:
+    """The snapshot to begin with: the newest that is not behind the moment or seq asked for.
+
+    Generations sort by their names; a later generation follows an earlier one.
+    """
+    fitting = [
+        s for s in snapshots if (at_ms is None or s.captured_ms <= at_ms) and (seq is None or s.seq <= seq)
+    ]
+    return max(fitting, key=lambda s: (s.generation, s.seq), default=None)
+
+
+def plan_from(
+    chosen: SnapshotEntry,
+    snapshots: Sequence[SnapshotEntry],
+    bundles: Sequence[BundleEntry],
+    *,
+    at_ms: int | None,
+    seq: int | None,
+) -> Plan:
+    """The plan that begins with `chosen`.
+
+    The last bundle that begins at or before the snapshot may reach over it, so it is read too.
+    """
+    mine = sorted((b for b in bundles if b.generation == chosen.generation), key=lambda b: b.first_seq)
+    start = sum(1 for b in mine if b.first_seq <= chosen.seq)
+    wanted = [b for b in mine[max(0, start - 1) :] if seq is None or b.first_seq <= seq]
+    later = [s.seq for s in snapshots if s.generation == chosen.generation and s.seq > chosen.seq]
+    return Plan(chosen, tuple(wanted), at_ms, seq, min(later, default=None))

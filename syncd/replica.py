@@ -1,0 +1,172 @@
+"""What the tasks that keep one database share: its state, its shadow, and the key of the day.
+
+- `lock` is held while a batch is acknowledged and applied: whoever holds it sees shadow and chain agree.
+- Everyone in `wakes` is woken whenever there is something new to ship.
+- A directory that was lost, or whose shadow does not match its digest after a crash, begins a new
+  generation: nothing is guessed.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ulid import ULID
+
+from syncd.archive import new_epoch
+from syncd.clock import Clock
+from syncd.envelope.epoch import EpochKey
+from syncd.envelope.keys import Recipient, SigningKey
+from syncd.errors import ArchiveError, StateError
+from syncd.format.pack import decode_pack_content
+from syncd.log import Event, Log
+from syncd.model import Digest
+from syncd.source.shadow import Shadow
+from syncd.state import Chain, Redo, State, open_state
+
+STATE_FILE = "state.db"
+SHADOW_FILE = "shadow.db"
+
+
+@dataclass(frozen=True, slots=True)
+class Sealing:
+    """Who may write, and for whom: the daemon's signing key and the public recipients."""
+
+    signing_key: SigningKey
+    recipients: tuple[Recipient, ...]
+
+
+@dataclass(slots=True)
+class Replica:
+    """One database as its tasks see it. `chain` is None until the first copy is complete.
+
+    `applied` is the last delta that is in the shadow; `stored` is set once a position of this chain can
+    be restored from some target.
+    """
+
+    name: str
+    state: State
+    shadow: Shadow
+    sealing: Sealing
+    clock: Clock
+    log: Log
+    chain: Chain | None
+    applied: int = 0
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    wakes: list[asyncio.Event] = field(default_factory=list)
+    stored: asyncio.Event = field(default_factory=asyncio.Event)
+    _key: EpochKey | None = None
+
+    async def key(self) -> EpochKey:
+        """The key that this process seals with; made, and its wrapping kept, at its first use."""
+        if self.chain is None:
+            raise StateError("there is no generation to seal for")
+        if self._key is None or self._key.generation != self.chain.generation:
+            number = await self.state.next_epoch()
+            key, wrapped = new_epoch(
+                self.name,
+                self.chain.generation,
+                number,
+                created_ms=self.clock.now_ms(),
+                recipients=self.sealing.recipients,
+                signing_key=self.sealing.signing_key,
+            )
+            await self.state.add_epoch(number, wrapped)
+            self.log(Event.EPOCH_STARTED, epoch=number, recipients=len(self.sealing.recipients))
+            self._key = key
+        return self._key
+
+    async def begin(self, chain: Chain, reason: str) -> None:
+        """A new generation starts with what the shadow holds now."""
+        await self.state.begin_chain(chain)
+        self.chain = chain
+        self.applied = chain.seq
+        self._key = None
+        self.log(Event.GENERATION_STARTED, generation=chain.generation, reason=reason, pages=chain.page_count)
+        self.wake()
+
+    def wake(self) -> None:
+        """There may be something new to ship."""
+        for wake in self.wakes:
+            wake.set()
+
+    async def close(self) -> None:
+        """Make the shadow durable and let go of the files."""
+        if self.chain is not None:
+            with suppress(StateError):
+                await asyncio.to_thread(self.shadow.sync)
+                await self.state.trim_redo(self.applied)
+        self.shadow.close()
+        await self.state.close()
+
+
+async def open_replica(
+    name: str,
+    directory: Path,
+    *,
+    sealing: Sealing,
+    targets: Sequence[tuple[str, str]],
+    clock: Clock,
+    log: Log,
+) -> Replica:
+    """Open what the last process left behind, and bring the shadow up to date. Raises StateError."""
+    try:
+        await asyncio.to_thread(directory.mkdir, mode=0o700, parents=True, exist_ok=True)
+    except OSError as e:
+        raise StateError(f"{directory} cannot be made: {e.strerror}", hint="check state_dir") from e
+    state = await open_state(directory / STATE_FILE)
+    try:
+        await state.use_targets(targets)
+        chain = await state.chain()
+        shadow = Shadow(directory / SHADOW_FILE, *((chain.page_size, chain.page_count) if chain else ()))
+        if chain is not None and not await _replay(state, shadow, chain, log):
+            chain = None
+        if chain is None:
+            await asyncio.to_thread(shadow.rebase, 0)
+    except BaseException:
+        await state.close()
+        raise
+    return Replica(name, state, shadow, sealing, clock, log, chain, applied=chain.seq if chain else 0)
+
+
+async def _replay(state: State, shadow: Shadow, chain: Chain, log: Log) -> bool:
+    """Apply the redo. After an unclean end the digest decides whether the shadow can be trusted."""
+    count = 0
+    async for redo in state.redo():
+        await asyncio.to_thread(_apply_redo, shadow, redo)
+        count += 1
+    whole = shadow.path.stat().st_size == chain.page_count * chain.page_size
+    if count and whole:
+        shadow.page_size, shadow.page_count = chain.page_size, chain.page_count
+        whole = await asyncio.to_thread(shadow_digest, shadow) == chain.digest
+        log(Event.REDO_REPLAYED, deltas=count, pages=chain.page_count)
+        if whole:
+            await asyncio.to_thread(shadow.sync)
+            await state.trim_redo(chain.seq)
+    return whole
+
+
+def _apply_redo(shadow: Shadow, redo: Redo) -> None:
+    if redo.rebase:
+        shadow.rebase(redo.page_size)
+    size = shadow.page_size = redo.page_size
+    numbers: tuple[int, ...] = ()
+    images = b""
+    try:
+        if redo.images:
+            _, numbers, images = decode_pack_content(redo.images)
+    except ArchiveError as e:
+        raise StateError(f"a redo image in syncd's state cannot be read: {e}") from e
+    pages = {number: images[i * size : (i + 1) * size] for i, number in enumerate(numbers)}
+    shadow.apply(pages, redo.page_count)
+
+
+def shadow_digest(shadow: Shadow) -> Digest:
+    """The digest of the shadow as it lies, read page by page."""
+    return Digest().replace(added=shadow.read_many(range(1, shadow.page_count + 1)))
+
+
+def new_generation() -> str:
+    """A name for an unbroken chain: a ULID, so that names sort by time."""
+    return str(ULID())

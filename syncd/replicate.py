@@ -1,0 +1,337 @@
+"""From the application's files to sealed deltas in the outbox.
+
+- A batch closes `max_delay` after its first change, or when it holds `max_bytes`.
+- A delta is acknowledged in one transaction (sealed bytes, place in the chain, redo images); only then
+  is the shadow written.
+- What is larger than one piece goes out as several deltas, of which only the last is a boundary.
+- The first copy makes no deltas: it fills the shadow, and a generation begins with it.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, TypeVar, TypeVarTuple
+
+from syncd.archive import seal_delta
+from syncd.clock import to_completion
+from syncd.envelope.epoch import EpochKey
+from syncd.errors import SourceError
+from syncd.format.delta import Delta, PatchGroup, SealedDelta, group_pages, make_patch
+from syncd.format.pack import encode_pack_content
+from syncd.log import Event
+from syncd.model import Digest
+from syncd.replica import Replica, new_generation
+from syncd.source.capture import Capture, Progress
+from syncd.source.pending import Piece
+from syncd.source.position import format_position, parse_position
+from syncd.source.shadow import Shadow
+from syncd.source.watch import Watcher
+from syncd.state import Chain, Outgoing, Redo
+
+_T = TypeVar("_T")
+_Ts = TypeVarTuple("_Ts")
+
+_PIECE_BYTES: Final = 8 << 20
+_REDO_PART_BYTES: Final = 8 << 20
+_REDO_BYTES: Final = 64 << 20
+_SMALL_BYTES: Final = 256 << 10
+_SMALL_LEVEL: Final = 9
+_LEVEL: Final = 3
+_REDO_LEVEL: Final = 1
+_ACTIVE_SECONDS: Final = 0.025
+_UNSETTLED_SECONDS: Final = 0.002
+_QUIET_AFTER: Final = 1.0
+_LONGEST_WAIT: Final = 30.0
+_PATIENCE: Final = 20  # looks in a row that found no quiet moment, before it is worth telling
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A piece, compared with the shadow: the delta, and the images that the shadow needs."""
+
+    delta: Delta
+    images: dict[int, bytes]
+
+
+def build_change(piece: Piece, shadow: Shadow, digest: Digest) -> Change:
+    """Patch the piece's pages against the shadow, whose digest is `digest`. Reads only."""
+    base_count = 0 if piece.rebase else shadow.page_count
+    digest = Digest() if piece.rebase else digest
+    page_count = piece.page_count if piece.boundary else max(base_count, piece.page_count)
+    numbers = sorted({n for n in piece.pages if n <= page_count} | set(range(base_count + 1, page_count + 1)))
+    zeros = bytes(piece.page_size)
+    images: dict[int, bytes] = {}
+    groups: list[PatchGroup] = []
+    changed: list[tuple[int, bytes, bytes]] = []
+    level = _SMALL_LEVEL if len(numbers) * piece.page_size <= _SMALL_BYTES else _LEVEL
+
+    def flush() -> None:
+        nonlocal digest
+        if not changed:
+            return
+        old = [(number, image) for number, image, _ in changed if number <= base_count]
+        new = [(number, image) for number, _, image in changed]
+        digest = digest.replace(removed=old, added=new)
+        patch = make_patch(b"".join(i for _, i in old), b"".join(i for _, i in new), level)
+        groups.append(PatchGroup(tuple(n for n, _ in new), patch))
+        images.update(new)
+        changed.clear()
+
+    for number, old in _old_images(shadow, numbers, base_count):
+        new = piece.pages.get(number, zeros)
+        if number > base_count or new != old:
+            changed.append((number, old, new))
+            if len(changed) == group_pages(piece.page_size):
+                flush()
+    flush()
+    digest = digest.replace(removed=shadow.read_many(range(page_count + 1, base_count + 1)))
+    return Change(
+        Delta(
+            page_size=piece.page_size,
+            page_count=page_count,
+            digest=digest,
+            first_ms=piece.first_ms,
+            last_ms=piece.last_ms,
+            commits=piece.commits,
+            boundary=piece.boundary,
+            rebase=piece.rebase,
+            groups=tuple(groups),
+        ),
+        images,
+    )
+
+
+def apply_change(change: Change, shadow: Shadow) -> None:
+    """Bring the shadow to where the delta ends."""
+    if change.delta.rebase:
+        shadow.rebase(change.delta.page_size)
+    shadow.apply(change.images, change.delta.page_count)
+
+
+def _old_images(shadow: Shadow, numbers: list[int], base_count: int) -> Iterator[tuple[int, bytes]]:
+    yield from shadow.read_many(n for n in numbers if n <= base_count)
+    yield from ((n, b"") for n in numbers if n > base_count)
+
+
+def _redo_of(seq: int, change: Change) -> list[Redo]:
+    """The images, in parts that fit into one row each; at least one row, which carries the size."""
+    delta = change.delta
+    per_part = max(1, _REDO_PART_BYTES // delta.page_size)
+    pages = sorted(change.images.items())
+    parts = [pages[at : at + per_part] for at in range(0, len(pages), per_part)] or [[]]
+    return [
+        Redo(
+            seq=seq,
+            page_size=delta.page_size,
+            page_count=delta.page_count,
+            rebase=delta.rebase and part is parts[0],
+            images=encode_pack_content(delta.page_size, part, _REDO_LEVEL) if part else b"",
+        )
+        for part in parts
+    ]
+
+
+def _seal_change(key: EpochKey, seq: int, before: Digest, change: Change) -> tuple[SealedDelta, list[Redo]]:
+    return seal_delta(key, seq, before, change.delta), _redo_of(seq, change)
+
+
+class Replicator:
+    """Keeps one replica's chain up with the application.
+
+    Args:
+        replica: the database's state and shadow.
+        path: the application's database.
+        max_delay: seconds from a batch's first change to its end.
+        max_bytes: bytes of page images that end a batch.
+        poll_interval: seconds; the net under the watcher.
+    """
+
+    def __init__(
+        self, replica: Replica, path: Path, *, max_delay: float, max_bytes: int, poll_interval: float
+    ) -> None:
+        self._replica = replica
+        self._path = path
+        self._max_delay = max_delay
+        self._poll_interval = poll_interval
+        chain = replica.chain
+        self._position = chain.position if chain else ""
+        self._capture = Capture(
+            path,
+            replica.shadow,
+            max_bytes=min(max_bytes, _PIECE_BYTES),
+            position=parse_position(self._position),
+            now_ms=replica.clock.now_ms,
+            monotonic=replica.clock.monotonic,
+            log=replica.log,
+        )
+        self._digest = chain.digest if chain else Digest()
+        self._owing = chain is None or not chain.boundary
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"capture-{replica.name}")
+        self._redo_bytes = 0
+        self._moved = 0.0
+        self._reported = ""
+
+    async def run(self) -> None:
+        """Capture until cancelled. Raises StateError."""
+        watcher = Watcher(self._path)
+        async with asyncio.TaskGroup() as group:
+            watching = group.create_task(watcher.run())
+            try:
+                await self._loop(watcher)
+            finally:
+                watching.cancel()
+
+    async def catch_up(self, *, patience: float) -> bool:
+        """Capture what is committed now, and seal it. False where it did not come to rest in time.
+
+        Raises SourceError where the database cannot be read.
+        """
+        clock = self._replica.clock
+        end = clock.monotonic() + patience
+        while True:
+            progress = await self._poll()
+            if progress.boundary and not progress.full and not self._due(progress):
+                await self._move()
+                return True
+            if progress.full or progress.boundary:
+                await self._seal(self._capture.take())
+            elif clock.monotonic() >= end:
+                return False
+            else:
+                await clock.sleep(_ACTIVE_SECONDS)
+
+    async def close(self) -> None:
+        """Let go of the application's files."""
+        await self._in_thread(self._capture.close)
+        self._thread.shutdown()
+
+    async def _loop(self, watcher: Watcher) -> None:
+        clock = self._replica.clock
+        failures = 0
+        opened: float | None = None
+        active = clock.monotonic()
+        while True:
+            try:
+                progress = await self._poll()
+            except SourceError as e:
+                failures += 1
+                await self._report("failing", str(e))
+                await watcher.wait(min(_LONGEST_WAIT, self._poll_interval * 2 ** min(failures, 8)))
+                continue
+            now = clock.monotonic()
+            failures = failures + 1 if progress.busy else 0
+            await self._report(*(("busy", progress.busy) if failures > _PATIENCE else ("ok", "")))
+            if self._due(progress):
+                opened = now if opened is None else opened
+                active = now
+            else:
+                opened = None
+                if progress.boundary and now - self._moved >= self._max_delay:
+                    await self._move()
+            closes = opened is not None and now - opened >= self._max_delay and progress.settled
+            if progress.full or (progress.boundary and closes):
+                await self._seal(self._capture.take())
+            elif not progress.settled:
+                await clock.sleep(_UNSETTLED_SECONDS)
+            elif progress.busy or now - active < _QUIET_AFTER:
+                await clock.sleep(_ACTIVE_SECONDS)
+            else:
+                await watcher.wait(self._poll_interval)
+
+    def _due(self, progress: Progress) -> bool:
+        """Whether there is something to seal, be it only the end of a batch that went out in pieces."""
+        return progress.dirty or self._owing
+
+    async def _poll(self) -> Progress:
+        return await self._in_thread(self._capture.poll)
+
+    async def _seal(self, piece: Piece) -> None:
+        async with self._replica.lock:
+            await to_completion(self._seal_locked(piece))
+
+    async def _seal_locked(self, piece: Piece) -> None:
+        replica = self._replica
+        started = replica.clock.monotonic()
+        change = await self._in_thread(build_change, piece, replica.shadow, self._digest)
+        if replica.chain is None:
+            await self._copy(piece, change)
+            return
+        if not change.images and not self._owing and change.delta.page_count == replica.shadow.page_count:
+            return
+        key = await replica.key()
+        chain = self._next(replica.chain.generation, replica.chain.seq + 1, piece, change)
+        sealed, redo = await self._in_thread(_seal_change, key, chain.seq, self._digest, change)
+        outgoing = Outgoing(sealed, piece.boundary, piece.first_ms, piece.last_ms)
+        await replica.state.commit_delta(chain, outgoing, redo)
+        replica.chain = chain
+        self._digest = chain.digest
+        self._owing = not piece.boundary
+        self._position = chain.position
+        await self._in_thread(apply_change, change, replica.shadow)
+        replica.applied = chain.seq
+        self._redo_bytes += sum(len(row.images) for row in redo)
+        if self._redo_bytes > _REDO_BYTES:
+            await self._in_thread(replica.shadow.sync)
+            await replica.state.trim_redo(chain.seq)
+            self._redo_bytes = 0
+        replica.log(
+            Event.DELTA_SEALED,
+            seq=chain.seq,
+            pages=len(change.images),
+            bytes=len(change.images) * chain.page_size,
+            sealed_bytes=len(sealed.sealed),
+            commits=piece.commits,
+            duration_ms=round((replica.clock.monotonic() - started) * 1000),
+        )
+        replica.wake()
+
+    def _next(self, generation: str, seq: int, piece: Piece, change: Change) -> Chain:
+        delta = change.delta
+        return Chain(
+            generation=generation,
+            seq=seq,
+            digest=delta.digest,
+            page_size=delta.page_size,
+            page_count=delta.page_count,
+            boundary=delta.boundary,
+            position=format_position(piece.position),
+            captured_ms=delta.last_ms,
+        )
+
+    async def _copy(self, piece: Piece, change: Change) -> None:
+        """A part of the first copy; at its end a generation begins."""
+        replica = self._replica
+        await self._in_thread(apply_change, change, replica.shadow)
+        self._digest = change.delta.digest
+        if piece.boundary:
+            await self._in_thread(replica.shadow.sync)
+            chain = self._next(new_generation(), 0, piece, change)
+            replica.log(Event.SOURCE_COPIED, pages=chain.page_count, bytes=chain.page_count * chain.page_size)
+            await replica.begin(chain, "the first copy is complete")
+            self._owing = False
+            self._position = chain.position
+
+    async def _move(self) -> None:
+        """Remember where the application's files stand, though the database did not change."""
+        position = format_position(self._capture.position)
+        if position != self._position and self._replica.chain is not None:
+            await self._replica.state.move(position)
+            self._position = position
+        self._moved = self._replica.clock.monotonic()
+
+    async def _report(self, state: str, error: str) -> None:
+        """Tell the log and `status`, once for every change of mind."""
+        if self._reported == state + error:
+            return
+        replica = self._replica
+        if state == "failing":
+            replica.log(Event.SOURCE_LOST, path=str(self._path), error=error)
+        elif state == "busy":
+            replica.log(Event.SOURCE_BUSY, reason=error)
+        self._reported = state + error
+        await replica.state.set_source(str(self._path), state, error, replica.clock.now_ms())
+
+    async def _in_thread(self, function: Callable[[*_Ts], _T], *args: *_Ts) -> _T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, function, *args)

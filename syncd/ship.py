@@ -1,0 +1,190 @@
+"""From the outbox to one target, in order, each target at its own pace.
+
+- A target begins with a snapshot of what the shadow holds then; deltas follow from there.
+- Everything is created under a name that can only be created once. An object that is there already is
+  read back: ours, from a shipment whose answer was lost, or another daemon's, which is a conflict.
+- All the consecutive deltas that wait go into one object (bounded): a slow link gets fewer, larger ones.
+- What a retry can help is retried with a growing delay, visible in `status`; the rest parks the target.
+  No target holds another back.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Final
+
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, wait_random_exponential
+
+from syncd.errors import ArchiveError, ConflictError, ObjectExists, StoreError, SyncdError
+from syncd.format.delta import decode_bundle, encode_bundle
+from syncd.format.names import deltas_name, epoch_name
+from syncd.log import Event
+from syncd.replica import Replica
+from syncd.snapshot import take_snapshot
+from syncd.state import Outgoing
+from syncd.store.base import Store
+from syncd.store.probe import probe
+
+_BUNDLE_BYTES: Final = 8 << 20
+_LONGEST_DELAY: Final = 60.0
+
+
+class Shipper:
+    """Ships one replica to one target.
+
+    Args:
+        replica: what to ship.
+        target: the target's name.
+        store: the database's part of the target.
+    """
+
+    def __init__(self, replica: Replica, target: str, store: Store) -> None:
+        self._replica = replica
+        self._target = target
+        self._store = store
+        self._probed = False
+        self._failed = False
+        self._wake = asyncio.Event()
+        replica.wakes.append(self._wake)
+
+    async def run(self) -> None:
+        """Ship until cancelled, or until a failure that no retry can help."""
+        retrying = AsyncRetrying(
+            retry=retry_if_exception(lambda e: isinstance(e, SyncdError) and e.retryable),
+            wait=wait_random_exponential(multiplier=0.5, max=_LONGEST_DELAY),
+            sleep=self._replica.clock.sleep,
+            before_sleep=self._note_failure,
+            reraise=True,
+        )
+        try:
+            while True:
+                await retrying(self.ship)
+                await self._wake.wait()
+        except StoreError as e:
+            await self._park("refused", e, Event.TARGET_REFUSED)
+        except ConflictError as e:
+            await self._park("conflict", e, Event.TARGET_CONFLICTED)
+
+    async def ship(self) -> None:
+        """Ship everything that waits. Raises StoreError, ConflictError."""
+        self._wake.clear()
+        if not self._probed:
+            await probe(self._store)
+            self._probed = True
+        while await self._step():
+            pass
+        if (await self._replica.state.target(self._target)).stored is not None:
+            self._replica.stored.set()
+        if self._failed:
+            self._failed = False
+            self._replica.log(Event.TARGET_RECOVERED, target=self._target)
+
+    async def _step(self) -> bool:
+        """One shipment; False where nothing waits."""
+        replica = self._replica
+        if replica.chain is None:
+            return False
+        target = await replica.state.target(self._target)
+        cursor = target.cursor
+        if cursor is None or target.snapshot is None or await replica.state.has_gap(cursor):
+            return await self._snapshot()
+        waiting = await replica.state.outgoing(cursor, _BUNDLE_BYTES)
+        if not waiting:
+            return False
+        await self._ship_epochs(replica.chain.generation, target.epoch)
+        await self._ship_deltas(replica.chain.generation, waiting)
+        return True
+
+    async def _snapshot(self) -> bool:
+        """Begin with the whole database. False where the shadow is not at a boundary just now."""
+        replica = self._replica
+        async with replica.lock:
+            chain = replica.chain
+            if chain is None or not chain.boundary:
+                return False
+            key = await replica.key()
+            view = await asyncio.to_thread(replica.shadow.view)
+            await replica.state.begin_snapshot(self._target, chain.seq)
+        try:
+            await replica.state.set_target(self._target, "snapshot")
+            await self._ship_epochs(chain.generation, (await replica.state.target(self._target)).epoch)
+            snapshot = await take_snapshot(replica, self._store, chain, view, key)
+        finally:
+            view.close()
+        await replica.state.end_snapshot(
+            self._target, snapshot.seq, snapshot.captured_ms, replica.clock.now_ms()
+        )
+        return True
+
+    async def _ship_epochs(self, generation: str, after: int) -> None:
+        for number, wrapped in await self._replica.state.epochs(after):
+            name = epoch_name(generation, number)
+            try:
+                await self._store.put(name, wrapped)
+            except ObjectExists as e:
+                if await self._store.get(name) != wrapped:
+                    raise self._conflict(name) from e
+            await self._replica.state.set_epoch(self._target, number)
+
+    async def _ship_deltas(self, generation: str, waiting: Sequence[Outgoing]) -> None:
+        replica = self._replica
+        started = replica.clock.monotonic()
+        first = waiting[0].sealed.seq
+        name = deltas_name(generation, first)
+        raw = encode_bundle([delta.sealed for delta in waiting])
+        try:
+            await self._store.put(name, raw)
+        except ObjectExists as e:
+            waiting = await self._already_there(name, waiting, e)
+        now_ms = replica.clock.now_ms()
+        await replica.state.stored(self._target, waiting, now_ms)
+        replica.log(
+            Event.DELTAS_STORED,
+            target=self._target,
+            first_seq=first,
+            last_seq=waiting[-1].sealed.seq,
+            bytes=len(raw),
+            lag_ms=max(0, now_ms - waiting[0].first_ms),
+            duration_ms=round((replica.clock.monotonic() - started) * 1000),
+        )
+
+    async def _already_there(
+        self, name: str, waiting: Sequence[Outgoing], e: ObjectExists
+    ) -> Sequence[Outgoing]:
+        """Our own deltas, from a shipment whose answer was lost: perhaps fewer of them than wait now."""
+        try:
+            there = decode_bundle(await self._store.get(name))
+        except ArchiveError as broken:
+            raise self._conflict(name) from broken
+        if there != [delta.sealed for delta in waiting[: len(there)]]:
+            raise self._conflict(name) from e
+        return waiting[: len(there)]
+
+    def _conflict(self, name: str) -> ConflictError:
+        return ConflictError(
+            f"{self._store.url}: {name} was written by another daemon",
+            hint="stop the other daemon, or give this one a target or a name of its own",
+        )
+
+    async def note_error(self, error: SyncdError) -> None:
+        """Keep the last error for `status`."""
+        await self._replica.state.set_target(
+            self._target, "failing", str(error), self._replica.clock.now_ms()
+        )
+
+    async def _note_failure(self, attempt: RetryCallState) -> None:
+        error = attempt.outcome.exception() if attempt.outcome else None
+        delay = attempt.next_action.sleep if attempt.next_action else 0.0
+        self._failed = True
+        self._replica.log(
+            Event.TARGET_FAILED,
+            target=self._target,
+            error=str(error),
+            attempt=attempt.attempt_number,
+            retry_ms=round(delay * 1000),
+        )
+        if isinstance(error, SyncdError):
+            await self.note_error(error)
+
+    async def _park(self, state: str, error: SyncdError, event: Event) -> None:
+        self._replica.log(event, target=self._target, error=str(error))
+        await self._replica.state.set_target(self._target, state, str(error), self._replica.clock.now_ms())
