@@ -38,6 +38,7 @@ class S3Server:
     port: int
     process: subprocess.Popen[bytes]
     directory: Path
+    sockets: tuple[Path, ...] = ()
 
     @property
     def endpoint_url(self) -> str:
@@ -50,6 +51,8 @@ class S3Server:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
+        for path in self.sockets:
+            path.unlink(missing_ok=True)
         shutil.rmtree(self.directory, ignore_errors=True)
 
     def client(self) -> Any:
@@ -97,7 +100,7 @@ def ministack() -> Iterator[S3Server]:
         yield server
 
 
-def _seaweedfs(directory: Path) -> tuple[int, subprocess.Popen[bytes]]:
+def _seaweedfs(directory: Path) -> S3Server:
     names = ("s3", "master", "volume", "filer", "admin")
     ports = free_ports(2 * len(names))
     flags = [f"-{name}.port={port}" for name, port in zip(names, ports, strict=False)]
@@ -114,14 +117,20 @@ def _seaweedfs(directory: Path) -> tuple[int, subprocess.Popen[bytes]]:
     data.mkdir()
     command = [_script("weed"), f"-logdir={directory}", "mini", f"-dir={data}"]
     command += ["-ip=127.0.0.1", "-ip.bind=127.0.0.1", *flags]
-    return ports[0], _spawn(command, directory, {})
+    # Put there whatever TMPDIR says, and left there when it has to be killed.
+    shared = Path("/tmp")  # noqa: S108
+    sockets = tuple(
+        shared / f"seaweedfs-{name}-grpc-{port}.sock"
+        for name, port in zip(names, ports[len(names) :], strict=True)
+    )
+    return S3Server("seaweedfs", ports[0], _spawn(command, directory, {}), directory, sockets)
 
 
-def _ministack(directory: Path) -> tuple[int, subprocess.Popen[bytes]]:
+def _ministack(directory: Path) -> S3Server:
     (port,) = free_ports(1)
     # Left alone, it also opens an MQTT port on all interfaces.
     extra = {"BIND_HOST": "127.0.0.1", "GATEWAY_PORT": str(port), "SERVICES": "s3", "IOT_MTLS_ENABLED": "0"}
-    return port, _spawn([_script("ministack")], directory, extra)
+    return S3Server("ministack", port, _spawn([_script("ministack")], directory, extra), directory)
 
 
 def _script(name: str) -> str:
@@ -146,14 +155,11 @@ def _spawn(command: list[str], directory: Path, extra: dict[str, str]) -> subpro
 
 
 @contextlib.contextmanager
-def _running(
-    kind: str, start: Callable[[Path], tuple[int, subprocess.Popen[bytes]]], *, ready: int
-) -> Iterator[S3Server]:
+def _running(kind: str, start: Callable[[Path], S3Server], *, ready: int) -> Iterator[S3Server]:
     server, output = None, ""
     for _ in range(_STARTS):
         directory = Path(tempfile.mkdtemp(prefix=f"{kind}-"))
-        port, process = start(directory)
-        server = S3Server(kind, port, process, directory)
+        server = start(directory)
         if _answers(server, ready):
             break
         output = (directory / "output.log").read_text(errors="replace")
