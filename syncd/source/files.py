@@ -2,9 +2,9 @@
 
 - A descriptor is compared with its path at every look: applications replace and unlink files.
 - `-wal` and `-shm` belong together: they are opened as a pair and given up as a pair.
+- SQLite follows a symbolic link, and keeps log and journal beside the file that it leads to.
 """
 
-import contextlib
 import os
 import time
 from pathlib import Path
@@ -32,8 +32,7 @@ class SourceFiles:
         self.database = -1
         self.wal: int | None = None
         self.shm: int | None = None
-        self._names = {"wal": Path(f"{path}-wal"), "shm": Path(f"{path}-shm")}
-        self._journal = Path(f"{path}-journal")
+        self._real = path
 
     def close(self) -> None:
         """Give up all descriptors, and with them any guard."""
@@ -62,7 +61,8 @@ class SourceFiles:
         if self.database >= 0 and _same(self.database, found):
             return False
         self.close()
-        fd = _open(self.path)
+        self._real = Path(os.path.realpath(self.path))
+        fd = _open(self._real)
         if fd is None:
             raise SourceError(f"{self.path} does not exist", hint="it was removed this moment")
         self.database = fd
@@ -75,8 +75,8 @@ class SourceFiles:
     def open_session(self) -> bool:
         """Open `-wal` and `-shm` where they exist. False where they changed while being opened."""
         self.close_session()
-        self.wal = _open(self._names["wal"])
-        self.shm = _open(self._names["shm"])
+        self.wal = _open(self._beside("wal"))
+        self.shm = _open(self._beside("shm"))
         if self.session_changed():
             self.close_session()
             return False
@@ -117,7 +117,7 @@ class SourceFiles:
         the clock that stamps files, so that any later write must show in the times. Two equal answers
         with a read between them mean that the read saw one committed state.
         """
-        if _is_hot(self._journal):
+        if _is_hot(self._beside("journal")):
             return None
         before = os.fstat(self.database)
         tick = time.clock_gettime_ns(_COARSE)
@@ -138,7 +138,10 @@ class SourceFiles:
         )
 
     def _pairs(self) -> list[tuple[Path, int | None]]:
-        return [(self._names["wal"], self.wal), (self._names["shm"], self.shm)]
+        return [(self._beside("wal"), self.wal), (self._beside("shm"), self.shm)]
+
+    def _beside(self, suffix: str) -> Path:
+        return Path(f"{self._real}-{suffix}")
 
 
 def _open(path: Path) -> int | None:
@@ -174,6 +177,10 @@ def _leads_to(path: Path, fd: int | None) -> bool:
 
 def _is_hot(journal: Path) -> bool:
     """Whether a rollback journal is in use: it exists and its header was not zeroed or cut off."""
-    with contextlib.suppress(OSError), journal.open("rb") as file:
-        return file.read(1) not in {b"", b"\0"}
-    return False
+    fd = _open(journal)
+    if fd is None:
+        return False
+    try:
+        return os.pread(fd, 1, 0) not in {b"", b"\0"}
+    finally:
+        os.close(fd)

@@ -19,6 +19,7 @@ class Watcher:
     """Watches one database's files for as long as `run` runs."""
 
     def __init__(self, path: Path) -> None:
+        path = path.resolve()  # SQLite keeps the log beside the file that a link leads to
         self._directory = path.parent
         self._names = {path.name, f"{path.name}-wal", f"{path.name}-journal"}
         self._changed = asyncio.Event()
