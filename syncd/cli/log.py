@@ -5,8 +5,8 @@ from typing import Any
 
 from syncd.archive import read_bundle
 from syncd.cli.output import print_json, print_table, size_text
-from syncd.cli.places import Place, opened, verify_key_of
-from syncd.contents import Contents, read_contents
+from syncd.cli.places import Place, contents_of, opened, verify_key_of
+from syncd.contents import Contents
 from syncd.format.names import deltas_name
 from syncd.model import format_time
 from syncd.policy.plan import BundleEntry
@@ -42,7 +42,7 @@ async def _rows(place: Place) -> list[dict[str, Any]]:
     target = place.targets(settings)[0] if settings else None
     verify_key = verify_key_of(settings, kit)
     async with opened(place, settings, kit, target) as store:
-        contents = await read_contents(store, database=place.name, verify_key=verify_key)
+        contents = await contents_of(store, place.name, kit, verify_key)
         return [
             {"generation": generation, "entries": await _entries(store, contents, generation)}
             for generation in contents.generations

@@ -2,19 +2,22 @@
 
 - With a database's name, the configuration says where; without one, `--archive` or else the kit.
 - The verifying key comes from the kit where one is given, else from the daemon's own key.
+- "Not mine" differs from "broken": a kit that no epoch is sealed for is another archive's.
 """
 
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from syncd.cli import check_exclusive
 from syncd.config import Config, find, load
+from syncd.contents import Contents, read_contents
 from syncd.envelope.keys import SigningKey, VerifyKey
 from syncd.envelope.kit import Kit, parse_kit
-from syncd.errors import ConfigError, IdentityError, NoRestorePoint
-from syncd.format.names import GENERATIONS
+from syncd.errors import ArchiveError, ConfigError, FormatVersionError, IdentityError, NoRestorePoint
+from syncd.format.epoch import decode_epoch
+from syncd.format.names import GENERATIONS, epochs_dir, parse_generation
 from syncd.store import open_store, prefixed
 from syncd.store.base import Store
 
@@ -103,6 +106,34 @@ async def opened(
         store = open_store(url, endpoint_url=endpoint)
         stack.push_async_callback(store.close)
         yield prefixed(store, await _database_in(store, place.name, kit))
+
+
+async def contents_of(store: Store, database: str | None, kit: Kit | None, verify_key: VerifyKey) -> Contents:
+    """What the archive holds. Raises StoreError, ArchiveError, NoRestorePoint, IdentityError."""
+    try:
+        return await read_contents(store, database=database, verify_key=verify_key)
+    except FormatVersionError:
+        raise
+    except ArchiveError as e:
+        if kit is None or await _is_sealed_for(store, kit):
+            raise
+        raise IdentityError(
+            f"the kit of {kit.database} at {kit.target_url} is not the kit of this archive",
+            hint="give the kit that was made together with the configuration of its daemon",
+        ) from e
+
+
+async def _is_sealed_for(store: Store, kit: Kit) -> bool:
+    """Whether some epoch names the kit's recipient, or none can be read. It only chooses the message."""
+    readable = False
+    for generation in await store.dirs(GENERATIONS):
+        async for info in store.objects(epochs_dir(parse_generation(generation))):
+            with suppress(ArchiveError):
+                epoch, _ = decode_epoch(await store.get(info.name))
+                readable = True
+                if kit.recipient.fingerprint in {wrap.recipient for wrap in epoch.wraps}:
+                    return True
+    return not readable
 
 
 async def _database_in(store: Store, name: str | None, kit: Kit | None) -> str:

@@ -20,15 +20,16 @@ from rich.progress import (
 
 from syncd.cli import check_exclusive
 from syncd.cli.output import print_json
-from syncd.cli.places import Place, opened, verify_key_of
+from syncd.cli.places import Place, contents_of, opened, verify_key_of
 from syncd.config import Config
 from syncd.config.passphrase import read_passphrase
-from syncd.contents import plan_restore, read_contents
+from syncd.contents import plan_restore
 from syncd.daemon import database_dir
 from syncd.envelope.identity import unprotect
 from syncd.envelope.keys import Identity
 from syncd.envelope.kit import Kit
 from syncd.errors import ConfigError, IdentityError, NoRestorePoint, StateError, StoreError
+from syncd.format.wire import check_ms
 from syncd.model import format_time, parse_time
 from syncd.replica import SHADOW_FILE, STATE_FILE
 from syncd.restore import Restore, Restored, copy_shadow
@@ -98,9 +99,11 @@ def _parse_at(text: str | None) -> int | None:
     if text is None:
         return None
     try:
-        return parse_time(text)
+        at_ms = parse_time(text)
+        check_ms(at_ms)
     except ValueError as e:
         raise ConfigError(f"--at {text}: not a time", hint="write it as 2026-11-23T10:00:00Z") from e
+    return at_ms
 
 
 def _from_shadow(request: Request) -> Restored:
@@ -170,7 +173,7 @@ async def _from_one(
 ) -> Restored:
     verify_key = verify_key_of(settings, kit)
     async with opened(request, settings, kit, target) as store:
-        contents = await read_contents(store, database=request.name, verify_key=verify_key)
+        contents = await contents_of(store, request.name, kit, verify_key)
         plan = plan_restore(contents, at_ms=at_ms, seq=request.seq, generation=request.generation)
         with Progress(
             TextColumn("{task.description}"),
