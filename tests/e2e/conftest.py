@@ -1,13 +1,14 @@
 """What the end-to-end tests share: an archive with a known history."""
 
 import sqlite3
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from tests.e2e.process import running
+from tests.e2e.process import Zygote, running
 from tests.e2e.support import Point, Site, keep_truth
 
 
@@ -62,3 +63,11 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Kept:
             assert daemon.end().code == 0
     assert points[-1].seq > points[-2].seq + 2, "the large transaction is in pieces"
     return Kept(site, database, tuple(points))
+
+
+@pytest.fixture(scope="session")
+def quick(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Zygote]:
+    """Commands for next to nothing."""
+    zygote = Zygote(tmp_path_factory.mktemp("zygote"))
+    yield zygote
+    zygote.close()

@@ -1,13 +1,14 @@
 """`syncd restore`: every way to say what and from where gives the database of that moment, byte for byte."""
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from syncd.model import format_time
 from tests.e2e.conftest import Kept
-from tests.e2e.process import assert_refused, partials, succeed, syncd
+from tests.e2e.process import Outcome, Zygote, assert_refused, partials, succeeded, syncd
 from tests.support import oracle
 
 
@@ -16,56 +17,70 @@ def to(tmp_path: Path) -> Path:
     return tmp_path / "restored.db"
 
 
-def restore(kept: Kept, to: Path, *options: object) -> None:
-    succeed("restore", "chat", "--config", kept.site.config, *kept.site.kit_options, "--to", to, *options)
-    assert partials(to.parent) == []
+Restore = Callable[..., Outcome]
 
 
-def test_the_newest_state(kept: Kept, to: Path) -> None:
-    restore(kept, to)
+@pytest.fixture
+def restore(kept: Kept, quick: Zygote) -> Restore:
+    """Restores to a file, which must succeed."""
+
+    def run(to: Path, *options: object, run: Callable[..., Outcome] = quick) -> Outcome:
+        site = kept.site
+        arguments = ("restore", "chat", "--config", site.config, *site.kit_options, "--to", to, *options)
+        outcome = succeeded(run(*arguments))
+        assert partials(to.parent) == []
+        return outcome
+
+    return run
+
+
+def test_the_newest_state(kept: Kept, to: Path, restore: Restore) -> None:
+    restore(to, run=syncd)
     assert to.read_bytes() == kept.last.truth
     assert oracle.integrity_check(to) == []
     assert to.stat().st_mode & 0o777 == 0o600
     assert list(to.parent.iterdir()) == [to]
 
 
-def test_every_boundary_by_its_seq(kept: Kept, tmp_path: Path) -> None:
+def test_every_boundary_by_its_seq(kept: Kept, tmp_path: Path, restore: Restore) -> None:
     for point in kept.points:
         to = tmp_path / f"{point.seq}.db"
-        restore(kept, to, "--seq", point.seq)
+        restore(to, "--seq", point.seq)
         assert to.read_bytes() == point.truth, point.seq
 
 
-def test_a_time_between_two_batches_is_the_batch_before_it(kept: Kept, tmp_path: Path) -> None:
+def test_a_time_between_two_batches_is_the_batch_before_it(
+    kept: Kept, tmp_path: Path, restore: Restore
+) -> None:
     for before, after in ((1, 2), (2, 3)):
         point, next_point = kept.points[before], kept.points[after]
         for number, ms in enumerate((point.captured_ms, next_point.captured_ms - 1)):
             to = tmp_path / f"{before}-{number}.db"
-            restore(kept, to, "--at", format_time(ms))
+            restore(to, "--at", format_time(ms))
             assert to.read_bytes() == point.truth, (before, ms)
 
 
-def test_a_time_after_the_last_batch_is_the_last_one(kept: Kept, to: Path) -> None:
-    restore(kept, to, "--at", "2999-01-01T00:00:00Z")
+def test_a_time_after_the_last_batch_is_the_last_one(kept: Kept, to: Path, restore: Restore) -> None:
+    restore(to, "--at", "2999-01-01T00:00:00Z")
     assert to.read_bytes() == kept.last.truth
 
 
-def test_from_the_shadow_without_key_or_network(kept: Kept, to: Path) -> None:
-    succeed("restore", "chat", "--config", kept.site.config, "--from", "shadow", "--to", to)
+def test_from_the_shadow_without_key_or_network(kept: Kept, to: Path, quick: Zygote) -> None:
+    succeeded(quick("restore", "chat", "--config", kept.site.config, "--from", "shadow", "--to", to))
     assert to.read_bytes() == kept.last.truth
     assert to.stat().st_mode & 0o777 == 0o600
 
 
 @pytest.mark.parametrize("target", ["local", "second"])
-def test_from_a_target_by_its_name(kept: Kept, to: Path, target: str) -> None:
-    restore(kept, to, "--from", target, "--seq", kept.points[1].seq)
+def test_from_a_target_by_its_name(kept: Kept, to: Path, target: str, restore: Restore) -> None:
+    restore(to, "--from", target, "--seq", kept.points[1].seq)
     assert to.read_bytes() == kept.points[1].truth
 
 
-def test_json_says_what_came_out(kept: Kept, to: Path) -> None:
+def test_json_says_what_came_out(kept: Kept, to: Path, quick: Zygote) -> None:
     point = kept.points[2]
     options = ("--config", kept.site.config, *kept.site.kit_options, "--seq", point.seq, "--json")
-    report = succeed("restore", "chat", "--to", to, *options).json
+    report = succeeded(quick("restore", "chat", "--to", to, *options)).json
     assert report.pop("seconds") >= 0
     assert report == {
         "to": str(to),
@@ -94,32 +109,36 @@ def test_a_bare_archive_elsewhere(kept: Kept, tmp_path: Path, named: str) -> Non
     assert [path.name for path in home.iterdir()] == ["restored.db"]
 
 
-def test_the_kit_alone_knows_where_the_archive_is(kept: Kept, to: Path) -> None:
-    succeed("restore", *kept.site.kit_options, "--to", to, cwd=to.parent)
+def test_the_kit_alone_knows_where_the_archive_is(kept: Kept, to: Path, quick: Zygote) -> None:
+    succeeded(quick("restore", *kept.site.kit_options, "--to", to, cwd=to.parent))
     assert to.read_bytes() == kept.last.truth
 
 
-def test_an_existing_file_is_replaced_only_by_force(kept: Kept, to: Path) -> None:
+def test_an_existing_file_is_replaced_only_by_force(
+    kept: Kept, to: Path, restore: Restore, quick: Zygote
+) -> None:
     wal = to.with_name(f"{to.name}-wal")
     options = ("restore", "chat", "--config", kept.site.config, "--from", "shadow", "--to", to)
     for path in (to, wal):
         path.write_bytes(b"theirs")
-        assert_refused(syncd(*options), 17, str(path), "exists")
+        assert_refused(quick(*options), 17, str(path), "exists")
         assert path.read_bytes() == b"theirs"
         if path == to:
             to.unlink()
     to.write_bytes(b"theirs")
-    restore(kept, to, "--force")
+    restore(to, "--force")
     assert to.read_bytes() == kept.last.truth
     # A log that is not its own would be folded into it by the next connection.
     assert list(to.parent.iterdir()) == [to]
 
 
-def test_a_target_that_fails_gives_way_to_the_next(kept: Kept, to: Path, tmp_path: Path) -> None:
+def test_a_target_that_fails_gives_way_to_the_next(
+    kept: Kept, to: Path, tmp_path: Path, quick: Zygote
+) -> None:
     config = tmp_path / "syncd.toml"
     text = kept.site.config.read_text()
     config.write_text(text.replace(kept.site.archive.as_uri(), (tmp_path / "not" / "mounted").as_uri()))
-    outcome = syncd("restore", "chat", "--config", config, *kept.site.kit_options, "--to", to)
+    outcome = quick("restore", "chat", "--config", config, *kept.site.kit_options, "--to", to)
     assert outcome.code == 0
     assert to.read_bytes() == kept.last.truth
     (line,) = outcome.err.splitlines()
