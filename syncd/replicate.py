@@ -192,11 +192,11 @@ class Replicator:
         end = clock.monotonic() + patience
         while True:
             progress = await self._poll()
-            if progress.boundary and not progress.full and not self._due(progress):
+            if progress.full or (progress.boundary and self._due(progress)):
+                await self._seal(self._capture.take())
+            elif progress.boundary and not progress.busy:
                 await self._move()
                 return True
-            if progress.full or progress.boundary:
-                await self._seal(self._capture.take())
             elif clock.monotonic() >= end:
                 return False
             else:

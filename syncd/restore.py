@@ -24,7 +24,7 @@ from syncd.archive import manifest_digest, open_delta, open_epoch, open_pack, re
 from syncd.envelope.epoch import EpochKey
 from syncd.envelope.keys import Identity, VerifyKey
 from syncd.errors import ArchiveError, ConfigError, NoRestorePoint, ObjectNotFound, StateError, WouldOverwrite
-from syncd.format.delta import Delta, SealedDelta, apply_patch, decode_delta, encode_delta
+from syncd.format.delta import Delta, SealedDelta, apply_patch, check_follows, decode_delta, encode_delta
 from syncd.format.manifest import Manifest
 from syncd.format.names import deltas_name, epoch_name, pack_name, snapshot_name
 from syncd.model import Digest
@@ -308,12 +308,11 @@ def _write_pages(image: Shadow, pages: dict[int, bytes], digest: Digest) -> Dige
 def _apply_deltas(image: Shadow, deltas: Iterable[Delta], digest: Digest, seq: int) -> Digest:
     """Apply a batch, piece by piece, each checked. Returns the digest reached."""
     for delta in deltas:
+        check_follows(delta, page_size=image.page_size, page_count=image.page_count)
         base_count = 0 if delta.rebase else image.page_count
         if delta.rebase:
             image.rebase(delta.page_size)
             digest = Digest()
-        elif delta.page_size != image.page_size:
-            raise ArchiveError(f"delta {seq}: the page size changes without a rebase")
         digest = digest.replace(removed=image.read_many(range(delta.page_count + 1, base_count + 1)))
         for group in delta.groups:
             old = list(image.read_many(n for n in group.pages if n <= base_count))

@@ -2,6 +2,8 @@
 
 - It reads a view of the shadow while capture goes on; nothing of the application is touched.
 - Packs first, the manifest last: a snapshot without its manifest does not exist.
+- A manifest that is there already is ours, from a snapshot whose answer was lost or whose process died
+  then; otherwise another daemon writes here.
 - Memory is bounded by one pack.
 """
 
@@ -11,8 +13,9 @@ import os
 from dataclasses import dataclass
 from typing import Final
 
-from syncd.archive import seal_manifest, seal_pack
+from syncd.archive import read_manifest, seal_manifest, seal_pack
 from syncd.envelope.epoch import EpochKey
+from syncd.errors import ArchiveError, ConflictError, ObjectExists
 from syncd.format.manifest import Manifest, PackRef, Run
 from syncd.format.names import PACK_ID_BYTES, pack_name, snapshot_name
 from syncd.log import Event
@@ -36,7 +39,7 @@ class Snapshot:
 
 
 async def take_snapshot(replica: Replica, store: Store, chain: Chain, view: View, key: EpochKey) -> Snapshot:
-    """Ship `view`, the shadow at `chain`. Raises StoreError; then nothing of it counts."""
+    """Ship `view`, the shadow at `chain`. Raises StoreError, ConflictError; then nothing of it counts."""
     started = replica.clock.monotonic()
     replica.log(Event.SNAPSHOT_STARTED, seq=chain.seq, pages=chain.page_count)
     packs: list[PackRef] = []
@@ -66,7 +69,10 @@ async def take_snapshot(replica: Replica, store: Store, chain: Chain, view: View
         sealed_digest=b"",
     )
     raw = seal_manifest(key, replica.sealing.signing_key, manifest, chain.digest)
-    await store.put(snapshot_name(chain.generation, chain.seq), raw)
+    try:
+        await store.put(snapshot_name(chain.generation, chain.seq), raw)
+    except ObjectExists:
+        await _check_ours(replica, store, manifest)
     size = sum(pack.size for pack in packs) + len(raw)
     replica.log(
         Event.SNAPSHOT_STORED,
@@ -77,6 +83,34 @@ async def take_snapshot(replica: Replica, store: Store, chain: Chain, view: View
         duration_ms=round((replica.clock.monotonic() - started) * 1000),
     )
     return Snapshot(seq=chain.seq, captured_ms=chain.captured_ms, packs=len(packs), bytes=size)
+
+
+async def _check_ours(replica: Replica, store: Store, mine: Manifest) -> None:
+    """Raises ConflictError unless the manifest that is there says what `mine` says of the database.
+
+    A copy of this state with another history is found out before: its epochs have the same numbers.
+    """
+    name = snapshot_name(mine.generation, mine.seq)
+    conflict = ConflictError(
+        f"{store.url}: {name} was written by another daemon",
+        hint="stop the other daemon, or give this one a target or a name of its own",
+    )
+    try:
+        there = read_manifest(
+            await store.get(name),
+            generation=mine.generation,
+            seq=mine.seq,
+            database=mine.database,
+            verify_key=replica.sealing.signing_key.verify_key,
+        )
+    except ArchiveError as e:
+        raise conflict from e
+    if (there.captured_ms, there.page_size, there.page_count) != (
+        mine.captured_ms,
+        mine.page_size,
+        mine.page_count,
+    ):
+        raise conflict
 
 
 def _next_pack(view: View, count: int, key: EpochKey, pack_id: bytes) -> tuple[int, int, bytes]:

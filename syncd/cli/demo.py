@@ -95,12 +95,12 @@ async def _demo(directory: Path, seconds: float, rate: float, console: Console) 
             half = time.monotonic() + seconds / 2
             tally.step = "the daemon follows the chat"
             async with _daemon(config, tally) as daemon:
-                await _show(tally, half, live)
+                await _show(half, live)
                 daemon.send_signal(signal.SIGKILL)
                 await daemon.wait()
             tally.step = "the daemon was killed (SIGKILL) and started again"
             async with _daemon(config, tally) as daemon:
-                await _show(tally, half + seconds / 2, live)
+                await _show(half + seconds / 2, live)
                 await _end_writing(application, tally)
                 tally.step = "the chat stops; the daemon drains"
                 daemon.send_signal(signal.SIGTERM)
@@ -184,7 +184,7 @@ async def _read(process: Process, note: Any) -> None:
             note(json.loads(raw))
 
 
-async def _show(tally: Tally, until: float, live: Live) -> None:
+async def _show(until: float, live: Live) -> None:
     while (left := until - time.monotonic()) > 0:
         await asyncio.sleep(min(0.1, left))
         live.refresh()

@@ -143,8 +143,9 @@ class Capture:
     def _run(self) -> Generator[None, None, None]:
         files = self._files
         known = files.database >= 0
-        if files.open_database():
+        if files.database_changed():
             self._follower.forget()
+            files.open_database()
             if known:
                 self._log(Event.SOURCE_REPLACED, path=str(files.path))
                 self._lose("the file was replaced")

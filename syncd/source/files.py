@@ -48,25 +48,23 @@ class SourceFiles:
                 os.close(fd)
         self.wal = self.shm = None
 
-    def open_database(self) -> bool:
-        """Make sure that the descriptor is that of the path. True where it is a new file."""
+    def database_changed(self) -> bool:
+        """Whether the path leads to another file than the open one, or none is open yet."""
         try:
             found = self.path.stat()
         except FileNotFoundError as e:
-            raise SourceError(
-                f"{self.path} does not exist", hint="it is captured as soon as the application creates it"
-            ) from e
+            raise _missing(self.path) from e
         except OSError as e:
             raise _unreadable(self.path, e) from e
-        if self.database >= 0 and _same(self.database, found):
-            return False
+        return self.database < 0 or not _same(self.database, found)
+
+    def open_database(self) -> None:
+        """Give up everything and open what lies at the path now. Release any guard before."""
         self.close()
-        self._real = Path(os.path.realpath(self.path))
-        fd = _open(self._real)
+        fd = _open(self.path)
         if fd is None:
-            raise SourceError(f"{self.path} does not exist", hint="it was removed this moment")
+            raise _missing(self.path)
         self.database = fd
-        return True
 
     def session_changed(self) -> bool:
         """Whether `-wal` and `-shm` at their paths are other files than the open ones."""
@@ -151,6 +149,10 @@ def _open(path: Path) -> int | None:
         return None
     except OSError as e:
         raise _unreadable(path, e) from e
+
+
+def _missing(path: Path) -> SourceError:
+    return SourceError(f"{path} does not exist", hint="it is captured as soon as the application creates it")
 
 
 def _unreadable(path: Path, e: OSError) -> SourceError:
