@@ -244,5 +244,5 @@ def test_a_journal_that_cannot_be_read_is_said(app: App, rig: Rig, path: Path) -
     rig.check()
     journal = path.with_name("chat.db-journal")
     journal.symlink_to(journal)  # as unreadable for root as a forbidden one is for others
-    with pytest.raises(SourceError, match="chat.db-journal cannot be read"):
+    with pytest.raises(SourceError, match=r"chat\.db-journal cannot be read"):
         rig.capture.poll()

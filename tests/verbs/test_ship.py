@@ -1,0 +1,302 @@
+"""From the outbox to targets that fail, answer late, or belong to somebody else."""
+
+import asyncio
+import contextlib
+import dataclasses
+
+import pytest
+from typing_extensions import override
+
+from syncd.errors import ConflictError, StoreRefused, StoreUnavailable
+from syncd.format.delta import decode_bundle
+from syncd.log import Event
+from syncd.ship import Shipper
+from syncd.store.memory import Held, MemoryStore
+from tests.support.faultstore import Fault, FaultStore
+from tests.verbs.bench import Bench
+
+ROW = "INSERT INTO t (a) VALUES (randomblob(3000))"
+
+
+def bundles(held: dict[str, Held]) -> list[list[int]]:
+    return [
+        [delta.seq for delta in decode_bundle(each.data)]
+        for name, each in sorted(held.items())
+        if "/deltas/" in name
+    ]
+
+
+async def test_a_target_begins_with_a_snapshot_and_goes_on_with_deltas(bench: Bench) -> None:
+    async with bench.replica() as replica:
+        assert await bench.capture(replica) == 0
+        await bench.ship(replica)
+        assert replica.stored.is_set()
+        for _ in range(3):
+            bench.sql(ROW)
+            await bench.capture(replica)
+        await bench.ship(replica)
+        bench.sql(ROW)
+        await bench.capture(replica)
+        await bench.ship(replica)
+        target = await replica.state.target("main")
+    assert bundles(bench.held) == [[1, 2, 3], [4]]
+    assert (target.cursor, target.stored, target.state) == (4, 4, "ok")
+    for seq, truth in bench.truth.items():
+        assert (await bench.restore(seq=seq))[1] == truth
+
+
+async def test_nothing_is_asked_of_a_target_while_nothing_waits(bench: Bench) -> None:
+    async with bench.replica() as replica:
+        await bench.capture(replica)
+        store = FaultStore(bench.store())
+        shipper = Shipper(replica, "main", store)
+        await shipper.ship()
+        before = store.calls
+        await shipper.ship()
+        assert store.calls == before
+
+
+async def test_a_lost_acknowledgement_is_found_out(bench: Bench) -> None:
+    async with bench.replica() as replica:
+        await bench.capture(replica)
+        await bench.ship(replica)
+        bench.sql(ROW)
+        await bench.capture(replica)
+        store = FaultStore(bench.store())
+        shipper = Shipper(replica, "main", store)
+        shipper._probed = True
+        store._faults[1] = Fault.LOSE_ACK
+        with pytest.raises(StoreUnavailable):
+            await shipper.ship()
+        assert (await replica.state.target("main")).cursor == 0
+        await shipper.ship()
+        assert (await replica.state.target("main")).cursor == 1
+    assert bundles(bench.held) == [[1]]
+
+
+async def test_a_lost_acknowledgement_of_fewer_deltas_than_wait_now(bench: Bench) -> None:
+    async with bench.replica() as replica:
+        await bench.capture(replica)
+        await bench.ship(replica)
+        bench.sql(ROW)
+        await bench.capture(replica)
+        shipper = Shipper(replica, "main", FaultStore(bench.store(), {1: Fault.LOSE_ACK}))
+        shipper._probed = True
+        with pytest.raises(StoreUnavailable):
+            await shipper.ship()
+        for _ in range(2):
+            bench.sql(ROW)
+            await bench.capture(replica)
+        await shipper.ship()
+        assert (await replica.state.target("main")).cursor == 3
+    assert bundles(bench.held) == [[1], [2, 3]]
+    assert (await bench.restore())[1] == bench.truth[3]
+
+
+@pytest.mark.parametrize("theirs", [b"", b"not a bundle"])
+async def test_a_bundle_of_another_daemon_is_a_conflict(bench: Bench, theirs: bytes) -> None:
+    async with bench.replica() as replica:
+        await bench.capture(replica)
+        await bench.ship(replica)
+        assert replica.chain is not None
+        name = f"generations/{replica.chain.generation}/deltas/{1:016x}"
+        bench.held[name] = Held(theirs, 0)
+        bench.sql(ROW)
+        await bench.capture(replica)
+        with pytest.raises(ConflictError, match="was written by another daemon"):
+            await bench.ship(replica)
+
+
+async def test_a_state_that_was_copied_is_a_conflict(bench: Bench) -> None:
+    async with bench.replica() as replica:
+        await bench.capture(replica)
+        await bench.ship(replica)
+    bench.copy_state(bench.directory / "copy")
+    async with bench.replica() as replica:
+        bench.sql(ROW)
+        await bench.capture(replica)
+        await bench.ship(replica)
+    async with bench.replica(state=bench.directory / "copy") as replica:
+        await bench.capture(replica)
+        shipper = Shipper(replica, "main", bench.store())
+        await shipper.run()
+        target = await replica.state.target("main")
+    assert target.state == "conflict"
+    assert "another daemon" in target.error
+    assert bench.log.of(Event.TARGET_CONFLICTED)
+
+
+async def test_epochs_reach_the_target_before_what_they_open(bench: Bench) -> None:
+    for _ in range(4):
+        async with bench.replica() as replica:  # every process has an epoch of its own
+            bench.sql(ROW)
+            await bench.capture(replica)
+            await bench.ship(replica)
+    assert [int(name[-8:], 16) for name in sorted(bench.held) if "/epochs/" in name] == [1, 2, 3, 4]
+    for seq, truth in bench.truth.items():
+        assert (await bench.restore(seq=seq))[1] == truth
+    async with bench.replica() as replica:
+        assert len(await replica.state.epochs(0)) == 1
+
+
+async def test_an_epoch_of_another_daemon_is_a_conflict(bench: Bench) -> None:
+    async with bench.replica() as replica:
+        await bench.capture(replica)
+        assert replica.chain is not None
+        bench.held[f"generations/{replica.chain.generation}/epochs/{1:08x}"] = Held(b"theirs", 0)
+        with pytest.raises(ConflictError):
+            await bench.ship(replica)
+
+
+class DeadStore(MemoryStore):
+    """Every call waits for ever."""
+
+    @override
+    async def _arrive(self) -> None:
+        await asyncio.Event().wait()
+
+
+async def test_a_dead_target_holds_no_other_back(bench: Bench) -> None:
+    async with bench.replica((("dead", "memory:dead"), ("main", "memory:"))) as replica:
+        await bench.capture(replica)
+        dead = Shipper(replica, "dead", DeadStore())
+        alive = Shipper(replica, "main", bench.store())
+        hanging = asyncio.ensure_future(dead.ship())
+        for _ in range(3):
+            await alive.ship()
+            bench.sql(ROW)
+            await bench.capture(replica)
+        await alive.ship()
+        assert (await replica.state.target("main")).stored == 3
+        assert not hanging.done()
+        hanging.cancel()
+        await asyncio.wait([hanging])
+    assert (await bench.restore())[1] == bench.truth[3]
+
+
+async def test_what_a_retry_can_help_is_retried_with_a_growing_delay(bench: Bench) -> None:
+    async with bench.replica() as replica:
+        await bench.capture(replica)
+        faults = dict.fromkeys(range(1, 13), Fault.FAIL)
+        shipper = Shipper(replica, "main", FaultStore(bench.store(), faults))
+        task = asyncio.ensure_future(shipper.run())
+        await replica.stored.wait()
+        task.cancel()
+        await asyncio.wait([task])
+    slept = bench.clock.slept[-12:]
+    assert len(slept) == 12
+    assert all(seconds <= min(60.0, 0.5 * 2**attempt) for attempt, seconds in enumerate(slept))
+    assert [fields["attempt"] for fields in bench.log.of(Event.TARGET_FAILED)] == list(range(1, 13))
+    assert len(bench.log.of(Event.TARGET_RECOVERED)) == 1
+
+
+async def test_a_failure_is_visible_until_it_is_over(bench: Bench) -> None:
+    async with bench.replica() as replica:
+        await bench.capture(replica)
+        inner = bench.store()
+        shipper = Shipper(replica, "main", FaultStore(inner, {1: Fault.FAIL}))
+        seen: list[tuple[str, str]] = []
+        sleep = bench.clock.sleep
+
+        async def looking(seconds: float) -> None:
+            target = await replica.state.target("main")
+            seen.append((target.state, target.error))
+            await sleep(seconds)
+
+        bench.clock.sleep = looking  # type: ignore[method-assign]
+        task = asyncio.ensure_future(shipper.run())
+        await replica.stored.wait()
+        task.cancel()
+        await asyncio.wait([task])
+        assert seen == [("failing", "call 1 was told to fail")]
+        target = await replica.state.target("main")
+        assert (target.state, target.error) == ("ok", "")
+
+
+class Overwriting(MemoryStore):
+    """Ignores that a name exists, as some servers do."""
+
+    @override
+    async def put(self, name: str, data: bytes) -> None:
+        self.held.pop(name, None)
+        await super().put(name, data)
+
+
+async def test_a_store_that_overwrites_is_parked(bench: Bench) -> None:
+    async with bench.replica() as replica:
+        await bench.capture(replica)
+        await Shipper(replica, "main", Overwriting()).run()
+        target = await replica.state.target("main")
+    assert target.state == "refused"
+    assert "overwrote" in target.error
+    assert bench.log.of(Event.TARGET_REFUSED)
+
+
+class Forbidden(MemoryStore):
+    """Says no a few times, until somebody mends it."""
+
+    refusals = 3
+
+    @override
+    async def _arrive(self) -> None:
+        await super()._arrive()
+        if self.refusals:
+            self.refusals -= 1
+            raise StoreRefused("no such bucket")
+
+
+async def test_a_refusal_is_asked_again(bench: Bench) -> None:
+    async with bench.replica() as replica:
+        await bench.capture(replica)
+        task = asyncio.ensure_future(Shipper(replica, "main", Forbidden()).run())
+        await replica.stored.wait()
+        task.cancel()
+        await asyncio.wait([task])
+    assert len(bench.log.of(Event.TARGET_FAILED)) == 3
+
+
+async def test_a_snapshot_whose_acknowledgement_was_lost_is_taken_for_what_it_is(bench: Bench) -> None:
+    async with bench.replica() as replica:
+        await bench.capture(replica)
+        store = FaultStore(bench.store())
+        await bench.ship(replica, store)
+    calls = store.calls
+    bench.held.clear()
+    for call in range(1, calls + 1):
+        again = Bench(bench.directory / str(call))
+        again.directory.mkdir()
+        again.sql("CREATE TABLE t (id INTEGER PRIMARY KEY, a BLOB)", ROW)
+        async with again.replica() as replica:
+            await again.capture(replica)
+            shipper = Shipper(replica, "main", FaultStore(again.store(), {call: Fault.LOSE_ACK}))
+            with contextlib.suppress(StoreUnavailable):  # what fails anyway has no acknowledgement to lose
+                await shipper.ship()
+            await shipper.ship()
+            target = await replica.state.target("main")
+            assert (target.stored, target.state) == (0, "ok")
+            again.sql(ROW)
+            await again.capture(replica)
+            await shipper.ship()
+        assert (await again.restore(seq=0))[1] == again.truth[0]
+        assert (await again.restore(seq=1))[1] == again.truth[1]
+
+
+async def test_a_snapshot_of_another_daemon_is_a_conflict(bench: Bench) -> None:
+    async with bench.replica() as replica:
+        await bench.capture(replica)
+        assert replica.chain is not None
+        bench.held[f"generations/{replica.chain.generation}/snapshots/{0:016x}"] = Held(b"theirs", 0)
+        with pytest.raises(ConflictError, match="snapshots/0000000000000000 was written by another daemon"):
+            await bench.ship(replica)
+        assert (await replica.state.target("main")).stored is None
+
+
+async def test_a_snapshot_at_another_time_is_a_conflict(bench: Bench) -> None:
+    async with bench.replica() as replica:
+        await bench.capture(replica)
+        await bench.ship(replica)
+        assert replica.chain is not None
+        await replica.state.begin_snapshot("main", 0)
+        replica.chain = dataclasses.replace(replica.chain, captured_ms=1)
+        with pytest.raises(ConflictError):
+            await bench.ship(replica)
