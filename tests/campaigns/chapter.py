@@ -26,7 +26,7 @@ from typing import Final
 from syncd.log import Event
 from syncd.restore import Restored
 from tests.campaigns.archive import restore_each
-from tests.campaigns.rig import ROOT, Daemon, Depot, Rig, stored_in
+from tests.campaigns.rig import PATIENCE, ROOT, Daemon, Depot, Rig, stored_in
 from tests.support.oracle import fold, integrity_check
 
 _LOOK_SECONDS: Final = 0.05
@@ -194,6 +194,9 @@ class Chapter:
         """The application is silent and its database open: let everything be stored, and compare."""
         with Daemon(self._rig) as daemon:
             try:
+                # Until then it may not even handle signals, and `status` shows what the last one stored.
+                if not daemon.wait_for(Event.DAEMON_READY, PATIENCE):
+                    self._tally.blame("the daemon was not ready in the end")
                 self._rig.wait_level(1.5)
                 if code := daemon.stop():
                     self._tally.blame(f"the daemon ended with exit code {code}")

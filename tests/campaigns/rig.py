@@ -155,14 +155,17 @@ class Rig:
             and not target["waiting_bytes"]
         )
 
-    def wait_level(self, quiet: float, *, patience: float = PATIENCE) -> None:
-        """Wait until everything is stored and nothing new was for `quiet` seconds. Raises TimeoutError."""
+    def wait_level(self, quiet: float, *, beyond: int = -1, patience: float = PATIENCE) -> None:
+        """Wait until everything is stored, something behind seq `beyond` with it, and all was quiet.
+
+        Raises TimeoutError.
+        """
         end = time.monotonic() + patience
         since, seen = time.monotonic(), -1
         while time.monotonic() < end:
             now = time.monotonic()
             seq = (self.stored() or ("", -1))[1]
-            if seq != seen or seq < 0 or not self.is_level():
+            if seq != seen or seq <= beyond or not self.is_level():
                 since, seen = now, seq
             elif now - since >= quiet:
                 return
