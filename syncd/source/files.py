@@ -61,7 +61,8 @@ class SourceFiles:
     def open_database(self) -> None:
         """Give up everything and open what lies at the path now. Release any guard before."""
         self.close()
-        fd = _open(self.path)
+        self._real = Path(os.path.realpath(self.path))
+        fd = _open(self._real)
         if fd is None:
             raise _missing(self.path)
         self.database = fd
