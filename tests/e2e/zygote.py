@@ -7,6 +7,7 @@ Each line of stdin is a job in JSON; each is answered by a line with the exit co
 than its `seconds` is killed.
 """
 
+import gc
 import json
 import os
 import signal
@@ -52,6 +53,13 @@ def serve() -> dict[str, Any] | None:
     return None
 
 
-if __name__ == "__main__" and (mine := serve()) is not None:
-    become(mine)
-    main()
+if __name__ == "__main__":
+    gc.freeze()  # a collection in the child would copy every page
+    if (mine := serve()) is not None:
+        become(mine)
+        try:
+            main()
+        except SystemExit as end:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(int(end.code or 0))  # taking down all that was imported costs more than the command
