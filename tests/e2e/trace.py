@@ -26,6 +26,7 @@ _HARMLESS_FLAGS = frozenset(
 )
 _LINE = re.compile(r"\d+ +(\w+)\((.*)")
 _FLAGS = re.compile(r"\bO_\w+(?:\|O_\w+)*")
+_GUARD = re.compile(r"-shm>(?:\(deleted\))?, (?:F_SETLK, \{l_type=F_RDLCK|F_SETLKW?, \{l_type=F_UNLCK),")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +80,7 @@ def calls(trace: str, directory: Path) -> Iterator[Call]:
 def is_harmless(call: Call) -> bool:
     """Whether a call reads, looks, or asks about locks, and nothing else.
 
-    A shared lock is allowed on the wal-index alone: on a byte of a read mark, as every reader has it.
+    A shared lock is allowed on the wal-index alone, as every reader has it, and without waiting for it.
     """
     if call.name in _LOOKING:
         return True
@@ -89,6 +90,5 @@ def is_harmless(call: Call) -> bool:
     if call.name == "fcntl":
         if re.search(r", F_(GETLK|GETFD|GETFL|SETFD|DUPFD_CLOEXEC)\b", call.arguments):
             return True
-        shared = re.search(r"-shm(?: \(deleted\))?>.*, F_SETLK, \{l_type=F_(RDLCK|UNLCK)\b", call.arguments)
-        return bool(shared)
+        return bool(_GUARD.search(call.arguments))
     return False
