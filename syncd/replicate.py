@@ -4,7 +4,7 @@
 - A delta is acknowledged in one transaction (sealed bytes, place in the chain, redo images); only then
   is the shadow written.
 - What is larger than one piece goes out as several deltas, of which only the last is a boundary.
-- The first copy makes no deltas: it fills the shadow, and a generation begins with it.
+- The first copy makes no deltas, and waits for nothing: it fills the shadow, and a generation begins.
 """
 
 import asyncio
@@ -230,7 +230,8 @@ class Replicator:
                 opened = None
                 if progress.boundary and now - self._moved >= self._max_delay:
                     await self._move()
-            closes = opened is not None and now - opened >= self._max_delay and progress.settled
+            waited = opened is not None and now - opened >= self._max_delay
+            closes = progress.settled and (waited or self._replica.chain is None)
             if progress.full or (progress.boundary and closes):
                 await self._seal(self._capture.take())
             elif not progress.settled:

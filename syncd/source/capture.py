@@ -30,7 +30,7 @@ from syncd.source.keeper import Keeper
 from syncd.source.pending import Pending, Piece
 from syncd.source.position import ClosedPosition, Position, QuietPosition, WalPosition
 from syncd.source.shadow import Shadow, read_padded
-from syncd.source.walindex import is_alive
+from syncd.source.walindex import connected_process
 
 _COMPARE_BYTES: Final = 1 << 20
 _ATTEMPTS: Final = 20
@@ -235,7 +235,7 @@ class Capture:
 
     def _log_counts(self) -> bool:
         shm = self._files.shm
-        return shm is not None and is_alive(shm)
+        return shm is not None and connected_process(shm) is not None
 
     def _compare(self, first: int, total: int) -> int:
         """Compare about 1 MiB from page `first` on; returns the page to go on with."""

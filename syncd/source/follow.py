@@ -16,7 +16,7 @@ from syncd.source.keeper import Keeper
 from syncd.source.pending import Pending
 from syncd.source.position import ClosedPosition, Position, WalPosition
 from syncd.source.wal import Survey, WalFile, WalHeader, chain_checksum
-from syncd.source.walindex import Guard, IndexHeader, is_alive, is_backfilled, read_index
+from syncd.source.walindex import Guard, IndexHeader, connected_process, is_backfilled, read_index
 
 _SURVEY_FRAMES: Final = 1 << 16
 _STAGED_BYTES: Final = 32 << 20  # what is read across a reset has to fit into memory
@@ -52,9 +52,15 @@ class Follower:
         self._now_ms = now_ms
         self._log = log
         self._wal: WalFile | None = None
-        self._indexed = False
+        self._process: int | None = None
+        self._trusted: int | None = None
         self._big_endian = False
         self._at_risk = b""
+
+    @property
+    def _indexed(self) -> bool:
+        """Whether the wal-index is an authority: somebody is connected."""
+        return self._process is not None
 
     def forget(self) -> None:
         """The open log is not the application's any more, or syncd stops."""
@@ -64,7 +70,7 @@ class Follower:
     def attach(self, page_size: int) -> bool:
         """Whether there is a log that counts. Raises NotReady while it is being recovered."""
         files = self._files
-        self._indexed = files.shm is not None and is_alive(files.shm)
+        self._process = connected_process(files.shm) if files.shm is not None else None
         if files.wal is None or not (self._indexed or files.has_log()):
             return False
         if self._wal is None or self._wal.fd != files.wal or self._wal.page_size != page_size:
@@ -106,10 +112,18 @@ class Follower:
 
     def finish(self, position: WalPosition) -> Generator[None, None, ClosedPosition]:
         """Read the rest of an unlinked log. Its wal-index, unlinked too, still says what was committed."""
+        # Across a reset only the commit counter could prove anything, and who was connected is gone.
+        if self._index().salts != position.salts:
+            raise Lost("the log was reset before its last connection closed")
         reached = yield from self._by_index(position)
         unlinked = self._files.unlinked_ns()
         shm = self._files.shm
-        if unlinked is None or shm is None or not is_backfilled(shm, reached.frame):
+        if (
+            reached.salts != position.salts
+            or unlinked is None
+            or shm is None
+            or not is_backfilled(shm, reached.frame)
+        ):
             raise Lost("the log was taken away, and not by its last connection")
         return ClosedPosition(unlinked)
 
@@ -134,6 +148,7 @@ class Follower:
                 reached = self._read_across_reset(position, index)
             if reached is not None:
                 self._big_endian = index.big_endian
+                self._trusted = self._process
                 self._keeper.tend(position, reached, self._log_file().page_size)
                 return reached
         raise NotReady("the log is reset faster than it can be read")
@@ -187,6 +202,9 @@ class Follower:
         wal = self._log_file()
         if position.change is None:
             raise Lost("the log was reset while syncd was not looking")
+        if self._process != self._trusted:
+            # The commit counter may have started anew, and could come out right by chance.
+            raise Lost("the log was reset, and other processes are connected")
         staged, commits, page_count = self._old_tail(position)
         padding = 0
         header = b""

@@ -57,6 +57,9 @@ def format_position(position: Position | None) -> str:
     match position:
         case None | ClosedPosition():
             return ""
+        case WalPosition(salts=salts) if not any(salts):
+            # An empty log that was never reset: a later one may even have the same inode.
+            return ""
         case WalPosition():
             return json.dumps(
                 {

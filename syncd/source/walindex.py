@@ -91,20 +91,24 @@ def is_backfilled(fd: int, max_frame: int) -> bool:
     return len(raw) == 4 and int.from_bytes(raw, sys.byteorder) >= max_frame
 
 
-def _held(fd: int, kind: int, start: int, length: int) -> bool:
-    """Whether another process holds a lock that conflicts with one of `kind` on that range."""
+def _holder(fd: int, kind: int, start: int, length: int) -> int | None:
+    """The pid of a process whose lock conflicts with one of `kind` on that range, if there is one."""
     answer = fcntl.fcntl(fd, fcntl.F_GETLK, _FLOCK.pack(kind, os.SEEK_SET, start, length, 0))
-    return bool(_FLOCK.unpack(answer)[0] != fcntl.F_UNLCK)
+    found, _, _, _, pid = _FLOCK.unpack(answer)
+    return None if found == fcntl.F_UNLCK else pid
 
 
-def is_alive(fd: int) -> bool:
-    """Whether some process is connected, which makes the wal-index an authority."""
-    return _held(fd, fcntl.F_WRLCK, _ALIVE_LOCK, 1)
+def connected_process(fd: int) -> int | None:
+    """A process that is connected, which makes the wal-index an authority; None where nobody is.
+
+    As long as it is the same one, the index was not recovered: recovery is for the first to connect.
+    """
+    return _holder(fd, fcntl.F_WRLCK, _ALIVE_LOCK, 1)
 
 
 def is_being_written(fd: int) -> bool:
     """Whether a process holds the EXCLUSIVE lock of the database file `fd` (rollback-journal mode)."""
-    return _held(fd, fcntl.F_RDLCK, _SHARED_FIRST, _SHARED_SIZE)
+    return _holder(fd, fcntl.F_RDLCK, _SHARED_FIRST, _SHARED_SIZE) is not None
 
 
 class Guard:

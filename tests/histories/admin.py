@@ -20,14 +20,7 @@ def backup_path(db: Path) -> Path:
 def checkpoint(app: App, mode: str) -> None:
     if app.journal_mode != "wal":
         raise NotNow
-    try:
-        app.conn.execute(f"PRAGMA wal_checkpoint({mode})").fetchall()
-    except sqlite3.OperationalError as error:
-        # Seen when the first thing after entering WAL mode is a checkpoint and there is an FTS5 table:
-        # the checkpoint opens the WAL by reading the schema, and that read is then in its own way.
-        if error.sqlite_errorname != "SQLITE_LOCKED":
-            raise
-        raise NotNow from error
+    app.conn.execute(f"PRAGMA wal_checkpoint({mode})").fetchall()
 
 
 @op("checkpoint", 2)
@@ -115,14 +108,19 @@ def set_user_version(app: App) -> None:
 
 
 @op("exclusive", 1, alone=True)
-def toggle_exclusive(app: App) -> None:
+def go_exclusive(app: App) -> None:
+    """Lock the file for this connection alone; only the next opening ends it.
+
+    There is no way back here, because SQLite's is not dependable: after `locking_mode=NORMAL` the answer
+    is "normal", and yet locks and a wal-index that was never shared can stay until WAL mode is left.
+    """
+    if app.exclusive:
+        raise NotNow
     app.release_reader()
-    wanted = "NORMAL" if app.exclusive else "EXCLUSIVE"
-    # A wal-index that was never shared stays private until WAL mode is left. Only the spelling with the
-    # schema's name tells the truth then: without it, SQLite answers with the default of later databases.
-    (now,) = app.conn.execute(f"PRAGMA main.locking_mode={wanted}").fetchone()
-    app.conn.execute("SELECT count(*) FROM sqlite_schema").fetchall()  # the locks change at the next access
-    app.exclusive = now == "exclusive"
+    app.exclusive = True
+    app.conn.execute("PRAGMA main.locking_mode=EXCLUSIVE")
+    app.conn.execute("BEGIN IMMEDIATE")  # the lock is taken by the first write, not by the pragma
+    app.conn.execute("COMMIT")
 
 
 @op("vacuum", 2)
@@ -198,8 +196,10 @@ def restore_in_place(app: App) -> None:
     source = backup_path(app.path)
     if not source.exists():
         raise NotNow
-    (page_size,) = app.conn.execute("PRAGMA page_size").fetchone()
     with closing(sqlite3.connect(source)) as conn:
-        if conn.execute("PRAGMA page_size").fetchone() != (page_size,):
-            raise NotNow
+        # SQLite refuses another page size in WAL mode; another encoding it takes, and then the
+        # connection that wrote it refuses every statement.
+        for pragma in ("PRAGMA page_size", "PRAGMA encoding"):
+            if conn.execute(pragma).fetchone() != app.conn.execute(pragma).fetchone():
+                raise NotNow
         conn.backup(app.conn)

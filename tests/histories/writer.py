@@ -17,9 +17,10 @@ One JSON object per line on stdin, one answer per line on stdout:
 - `{"do": "quit"}`             the same, and the end; so does the end of stdin
 
 `allow` and `deny` take names of groups and of operations (`registry.GROUPS`). Between answers no write
-transaction is open, unless the application was killed in one: then `state` is "crashed", and a hot journal
-may lie there. `busy` names operations that somebody's lock prevented. The same seed and the same commands
-give the same history. After an `"ok": false` (with "error") the history is over.
+transaction is open. `state` is "open", "closed" or "crashed" (killed, and not opened since); where a process
+was killed in a transaction, a hot journal can lie there in any of them. `skipped` names operations that made
+no sense just then, `busy` those that somebody's lock prevented. The same seed and the same commands give the
+same history. After an `"ok": false` (with "error") the history is over.
 """
 
 import argparse
