@@ -21,7 +21,7 @@ from syncd import __version__, notify
 from syncd.clock import Clock
 from syncd.config import Config, check_private, load, warnings
 from syncd.envelope.keys import SigningKey
-from syncd.errors import ConfigError, StateError, SyncdError
+from syncd.errors import ConfigError, IdentityError, StateError, SyncdError
 from syncd.log import Event, Log, configure, get_logger
 from syncd.replica import Replica, Sealing, open_replica
 from syncd.replicate import Replicator
@@ -307,8 +307,10 @@ def _read_sealing(config: Config) -> Sealing:
         key = SigningKey.parse(path.read_text().strip())
     except OSError as e:
         raise ConfigError(f"keys.signing_key: {path} cannot be read: {e.strerror}") from e
-    except UnicodeDecodeError as e:
-        raise ConfigError(f"keys.signing_key: {path} is not a signing key") from e
+    except (UnicodeDecodeError, IdentityError) as e:
+        raise ConfigError(
+            f"keys.signing_key: {path} is not a signing key", hint="give the file that `syncd init` made"
+        ) from e
     return Sealing(key, config.keys.recipient_keys)
 
 

@@ -254,13 +254,18 @@ def copy_shadow(shadow: Path, to: Path, *, size: int, page_size: int, expected: 
 
 def check_destination(to: Path, *, force: bool) -> None:
     """Refuse a destination that exists, or has a log beside it. Raises WouldOverwrite, ConfigError."""
-    if not to.parent.is_dir():
-        raise ConfigError(f"the directory {to.parent} does not exist", hint="make it, or choose another --to")
-    if to.is_dir():
-        raise ConfigError(f"{to} is a directory", hint="give the file that is to be written")
-    for path in (to, *(Path(f"{to}{suffix}") for suffix in _SIDE_FILES)):
-        if path.exists() and not force:
-            raise WouldOverwrite(f"{path} exists", hint="choose another --to, or replace it with --force")
+    try:
+        if not to.parent.is_dir():
+            raise ConfigError(
+                f"the directory {to.parent} does not exist", hint="make it, or choose another --to"
+            )
+        if to.is_dir():
+            raise ConfigError(f"{to} is a directory", hint="give the file that is to be written")
+        for path in (to, *(Path(f"{to}{suffix}") for suffix in _SIDE_FILES)):
+            if path.exists() and not force:
+                raise WouldOverwrite(f"{path} exists", hint="choose another --to, or replace it with --force")
+    except OSError as e:
+        raise ConfigError(f"{to} cannot be written: {e.strerror}", hint="choose another --to") from e
 
 
 @contextlib.contextmanager

@@ -81,7 +81,7 @@ def verify_key_of(settings: Config | None, kit: Kit | None) -> VerifyKey:
     path = settings.keys.signing_key
     try:
         return SigningKey.parse(path.read_text(encoding="utf-8").strip()).verify_key
-    except (OSError, UnicodeDecodeError) as e:
+    except (OSError, UnicodeDecodeError, IdentityError) as e:
         raise ConfigError(
             f"keys.signing_key: {path} cannot be read", hint="or give the recovery kit with --identity"
         ) from e
