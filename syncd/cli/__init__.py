@@ -32,15 +32,20 @@ ConfigOption = Annotated[
     typer.Option(
         "--config",
         metavar="FILE",
+        readable=False,  # what cannot be read is told in our words, with our exit code
         help="Default: $SYNCD_CONFIG, ./syncd.toml, /etc/syncd/syncd.toml.",
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 IdentityOption = Annotated[
-    Path | None, typer.Option(metavar="FILE", help="The recovery kit that `syncd init` wrote.")
+    Path | None,
+    typer.Option(metavar="FILE", readable=False, help="The recovery kit that `syncd init` wrote."),
 ]
 PassphraseOption = Annotated[
-    Path | None, typer.Option(metavar="FILE", help="Its first line is the passphrase; asked for otherwise.")
+    Path | None,
+    typer.Option(
+        metavar="FILE", readable=False, help="Its first line is the passphrase; asked for otherwise."
+    ),
 ]
 ArchiveOption = Annotated[
     str | None,
@@ -82,20 +87,25 @@ def demo(
 
 @app.command()
 def init(
-    config: Annotated[Path, typer.Option(metavar="FILE", help="The configuration to write.")] = Path(
-        "syncd.toml"
-    ),
+    config: Annotated[
+        Path, typer.Option(metavar="FILE", readable=False, help="The configuration to write.")
+    ] = Path("syncd.toml"),
     name: Annotated[str | None, typer.Option(help="What to call the database, e.g. chat.")] = None,
-    database: Annotated[Path | None, typer.Option(metavar="PATH", help="The application's database.")] = None,
+    database: Annotated[
+        Path | None, typer.Option(metavar="PATH", readable=False, help="The application's database.")
+    ] = None,
     target: Annotated[
         str | None, typer.Option(metavar="URL", help="file:///path or s3://bucket/prefix.")
     ] = None,
     endpoint_url: Annotated[
         str | None, typer.Option(metavar="URL", help="For s3:// that is not Amazon's.")
     ] = None,
-    kit: Annotated[Path | None, typer.Option(metavar="FILE", help="The recovery kit to write.")] = None,
+    kit: Annotated[
+        Path | None, typer.Option(metavar="FILE", readable=False, help="The recovery kit to write.")
+    ] = None,
     passphrase_file: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Its first line protects the kit.")
+        Path | None,
+        typer.Option(metavar="FILE", readable=False, help="Its first line protects the kit."),
     ] = None,
 ) -> None:
     """Write a configuration, the daemon's key and a recovery kit. Asks for what no option gives."""
@@ -128,7 +138,7 @@ def run(
 def restore(
     name: Annotated[str | None, typer.Argument(help="The database's name in the configuration.")] = None,
     *,
-    to: Annotated[Path, typer.Option(metavar="FILE", help="Where to write the database.")],
+    to: Annotated[Path, typer.Option(metavar="FILE", readable=False, help="Where to write the database.")],
     at: Annotated[
         str | None, typer.Option(metavar="TIME", help="The last state up to then: 2026-11-23T10:00:00Z.")
     ] = None,

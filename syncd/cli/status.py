@@ -9,6 +9,7 @@ from syncd.cli.output import age_text, print_json, print_table, size_text
 from syncd.clock import SystemClock
 from syncd.config import Config, find, load
 from syncd.daemon import LOCK_FILE, database_dir
+from syncd.errors import StateError
 from syncd.model import format_time
 from syncd.replica import STATE_FILE
 from syncd.state import Status, TargetState, read_status
@@ -61,7 +62,11 @@ def run_status(config: Path | None, *, as_json: bool) -> None:
 
 def _database(settings: Config, name: str, now_ms: int) -> dict[str, Any]:
     path = database_dir(settings, name) / STATE_FILE
-    if not path.exists():
+    try:
+        known = path.exists()
+    except OSError as e:
+        raise StateError(f"{path} cannot be read: {e.strerror}", hint="run it as the daemon's user") from e
+    if not known:
         return {
             "path": str(settings.databases[name].path),
             "state": "never started",
