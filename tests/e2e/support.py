@@ -49,7 +49,7 @@ class Site:
         init(
             self.config,
             name=next(iter(self.databases)),
-            database=next(iter(self.databases.values())),
+            database=self.directory / "not-yet.db",
             target=(self.directory / "archive").as_uri(),
             kit=self.kit,
             passphrase_file=self.passphrase,

@@ -18,7 +18,8 @@ from typing import Any
 import syncd.cli.log
 import syncd.cli.restore
 import syncd.cli.run
-import syncd.cli.status  # noqa: F401 - all of them for their own sake
+import syncd.cli.status
+import syncd.store.s3  # noqa: F401 - all of them for their own sake
 from syncd.cli import main
 
 
