@@ -6,6 +6,7 @@
 """
 
 import os
+import stat
 import time
 from pathlib import Path
 from typing import Final
@@ -56,6 +57,8 @@ class SourceFiles:
             raise _missing(self.path) from e
         except OSError as e:
             raise _unreadable(self.path, e) from e
+        if not stat.S_ISREG(found.st_mode):  # opening a FIFO would wait for its writer
+            raise SourceError(f"{self.path} is not a file", hint="name the database file itself")
         return self.database < 0 or not _same(self.database, found)
 
     def open_database(self) -> None:
