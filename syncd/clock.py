@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Coroutine
+from contextlib import suppress
 from typing import Protocol, TypeVar
 
 _T = TypeVar("_T")
@@ -41,7 +42,7 @@ class SystemClock:
 
 
 async def to_completion(work: Coroutine[object, object, _T]) -> _T:
-    """Run `work` to its end even when cancelled; the cancellation goes on afterwards.
+    """Run `work` to its end even when cancelled, be it twice; the cancellation goes on afterwards.
 
     For short stretches that must not be left half done, such as a transaction.
     """
@@ -49,5 +50,9 @@ async def to_completion(work: Coroutine[object, object, _T]) -> _T:
     try:
         return await asyncio.shield(task)
     except asyncio.CancelledError:
-        await asyncio.wait([task])
+        while not task.done():
+            with suppress(asyncio.CancelledError):
+                await asyncio.wait([task])
+        if not task.cancelled():
+            task.exception()  # what became of it matters to nobody now
         raise

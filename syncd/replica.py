@@ -15,7 +15,7 @@ from pathlib import Path
 from ulid import ULID
 
 from syncd.archive import new_epoch
-from syncd.clock import Clock
+from syncd.clock import Clock, to_completion
 from syncd.envelope.epoch import EpochKey
 from syncd.envelope.keys import Recipient, SigningKey
 from syncd.errors import ArchiveError, StateError
@@ -92,7 +92,10 @@ class Replica:
             wake.set()
 
     async def close(self) -> None:
-        """Make the shadow durable and let go of the files."""
+        """Make the shadow durable and let go of the files, also when cancelled meanwhile."""
+        await to_completion(self._close())
+
+    async def _close(self) -> None:
         if self.chain is not None:
             with suppress(StateError):
                 await asyncio.to_thread(self.shadow.sync)
@@ -120,10 +123,14 @@ async def open_replica(
         await state.use_targets(targets)
         chain = await state.chain()
         shadow = Shadow(directory / SHADOW_FILE, *((chain.page_size, chain.page_count) if chain else ()))
-        if chain is not None and not await _replay(state, shadow, chain, log):
-            chain = None
-        if chain is None:
-            await asyncio.to_thread(shadow.rebase, 0)
+        try:
+            if chain is not None and not await to_completion(_replay(state, shadow, chain, log)):
+                chain = None
+            if chain is None:
+                shadow.rebase(0)
+        except BaseException:
+            shadow.close()
+            raise
     except BaseException:
         await state.close()
         raise

@@ -10,6 +10,7 @@ import os
 import tempfile
 import threading
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -19,7 +20,7 @@ _READ_BYTES: Final = 1 << 20
 
 
 class Shadow:
-    """The shadow file. Calls may come from several threads.
+    """The shadow file. Calls may come from several threads. Raises StateError where its disk fails.
 
     Args:
         path: the file; created with mode 0600 where it is missing.
@@ -33,12 +34,8 @@ class Shadow:
         self.page_count = page_count
         self.lock = threading.Lock()
         self.views: list[View] = []
-        try:
+        with _translated(path):
             self.fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        except OSError as e:
-            raise StateError(
-                f"cannot open the shadow {path}: {e.strerror}", hint="check the state directory"
-            ) from e
 
     def close(self) -> None:
         """Close the file; the shadow is not used again."""
@@ -46,11 +43,12 @@ class Shadow:
 
     def sync(self) -> None:
         """Make everything applied so far durable."""
-        os.fsync(self.fd)
+        with _translated(self.path):
+            os.fsync(self.fd)
 
     def rebase(self, page_size: int) -> None:
         """Forget all pages; the database starts anew with this page size."""
-        with self.lock:
+        with self.lock, _translated(self.path):
             self._keep(range(1, self.page_count + 1))
             os.ftruncate(self.fd, 0)
             self.page_size = page_size
@@ -58,7 +56,7 @@ class Shadow:
 
     def apply(self, pages: Mapping[int, bytes], page_count: int) -> None:
         """Overwrite pages and set the size; pages that appear without an image are zeros."""
-        with self.lock:
+        with self.lock, _translated(self.path):
             self._keep(sorted(pages))
             self._keep(range(page_count + 1, self.page_count + 1))
             for first, images in _runs(pages, page_count):
@@ -68,7 +66,8 @@ class Shadow:
 
     def read(self, first: int, count: int) -> bytes:
         """The images of `count` pages from `first` on, padded with zeros behind the file's end."""
-        return read_padded(self.fd, count * self.page_size, (first - 1) * self.page_size)
+        with _translated(self.path):
+            return read_padded(self.fd, count * self.page_size, (first - 1) * self.page_size)
 
     def read_many(self, numbers: Iterable[int]) -> Iterator[tuple[int, bytes]]:
         """The images of these pages (ascending numbers), reading neighbours together."""
@@ -80,7 +79,7 @@ class Shadow:
 
     def view(self) -> "View":
         """The database as it is now, readable while `apply` goes on. Close it when done."""
-        with self.lock:
+        with self.lock, _translated(self.path):
             view = View(self)
             self.views.append(view)
             return view
@@ -115,7 +114,7 @@ class View:
 
     def read(self, count: int) -> tuple[int, list[bytes]]:
         """The next `count` pages: (number of the first, images). An empty list at the end."""
-        with self._shadow.lock:
+        with self._shadow.lock, _translated(self._shadow.path):
             first = self._next
             count = min(count, self.page_count - first + 1)
             size = self.page_size
@@ -134,6 +133,14 @@ class View:
         with self._shadow.lock:
             self._shadow.views.remove(self)
         self._file.close()
+
+
+@contextmanager
+def _translated(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as e:
+        raise StateError(f"{path} cannot be read or written: {e.strerror}", hint="check its disk") from e
 
 
 def read_padded(fd: int, size: int, offset: int) -> bytes:
