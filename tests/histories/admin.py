@@ -20,7 +20,15 @@ def backup_path(db: Path) -> Path:
 def checkpoint(app: App, mode: str) -> None:
     if app.journal_mode != "wal":
         raise NotNow
-    app.conn.execute(f"PRAGMA wal_checkpoint({mode})").fetchall()
+    sql = f"PRAGMA wal_checkpoint({mode})"
+    try:
+        app.conn.execute(sql).fetchall()
+    except sqlite3.OperationalError as error:
+        # Seen now and then when this connection has just entered WAL mode and nothing was read since, with
+        # nobody else connected. The cause is not known; the second attempt has always succeeded.
+        if error.sqlite_errorname != "SQLITE_LOCKED":
+            raise
+        app.conn.execute(sql).fetchall()
 
 
 @op("checkpoint", 2)
