@@ -20,6 +20,7 @@ from syncd.source.walindex import Guard, IndexHeader, connected_process, is_back
 
 _SURVEY_FRAMES: Final = 1 << 16
 _STAGED_BYTES: Final = 32 << 20  # what is read across a reset has to fit into memory
+_PORTION_BYTES: Final = 1 << 20  # what a poll may exceed `max_bytes` by
 _TRIES: Final = 16
 _MASK: Final = 0xFFFFFFFF
 
@@ -293,10 +294,11 @@ class Follower:
             raise Lost(f"{advance} commits were counted, {commits} were read")
 
     def _batches(self, survey: Survey) -> Iterator[dict[int, bytes]]:
-        """The last image of each page, in portions."""
+        """The last image of each page: at once where they fit into a piece, else in small portions."""
         wal = self._log_file()
-        portion = max(1, min(self._max_bytes, _STAGED_BYTES) // wal.page_size)
         pages = sorted(survey.last.items())
+        fits = len(pages) * wal.page_size <= min(self._max_bytes, _STAGED_BYTES)
+        portion = max(1, len(pages) if fits else min(self._max_bytes, _PORTION_BYTES) // wal.page_size)
         for at in range(0, len(pages), portion):
             part = pages[at : at + portion]
             images = wal.images(frame for _, frame in part)
