@@ -382,11 +382,13 @@ async def _prepare(connection: aiosqlite.Connection, path: Path) -> None:
 
 
 def read_status(path: Path) -> Status:
-    """Look at a state from outside, daemon running or not. Raises StateError."""
+    """Look at a state from outside, daemon running or not, or just making its state. Raises StateError."""
     try:
         connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=5)
         try:
             connection.execute("BEGIN")
+            if not connection.execute("PRAGMA user_version").fetchone()[0]:
+                return Status(None, "", "new", "", 0, ())
             chain = connection.execute("SELECT * FROM chain").fetchone()
             source = connection.execute("SELECT path, state, error, error_ms FROM source").fetchone()
             targets = connection.execute(_TARGETS + " WHERE t.in_use ORDER BY t.name").fetchall()
