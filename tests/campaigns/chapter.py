@@ -30,7 +30,7 @@ from tests.campaigns.rig import PATIENCE, ROOT, Daemon, Depot, Rig, stored_in
 from tests.support.oracle import fold, integrity_check
 
 _LOOK_SECONDS: Final = 0.05
-_EVENT_SECONDS: Final = 4.0
+_EVENT_SECONDS: Final = 8.0
 _FORBIDDEN: Final = frozenset({Event.STATE_FAILED, Event.TARGET_CONFLICTED, Event.TARGET_REFUSED})
 # Moments: after which event (None: the start of the process), and at most how many seconds later.
 _MOMENTS: Final[dict[str, tuple[Event | None, float]]] = {
@@ -40,7 +40,7 @@ _MOMENTS: Final[dict[str, tuple[Event | None, float]]] = {
     "sealing": (Event.DELTA_SEALED, 0.05),
     "storing": (Event.DELTAS_STORED, 0.05),
     "replaying": (Event.SOURCE_OPENED, 0.05),
-    "any time": (None, 3.0),
+    "any time": (None, 4.0),
 }
 _USUAL: Final = ("starting", "sealing", "storing", "replaying", "any time", "any time")
 _AT_FIRST: Final = ("starting", "first copy", "first copy", "first snapshot", "first snapshot")
