@@ -72,8 +72,11 @@ class Shipper:
             self._probed = True
         while await self._step():
             pass
-        if (await self._replica.state.target(self._target)).stored is not None:
+        target = await self._replica.state.target(self._target)
+        if target.stored is not None:
             self._replica.stored.set()
+            if target.state != "ok":  # it failed, perhaps under an earlier process, and now nothing waits
+                await self._replica.state.set_target(self._target, "ok")
         if self._failed:
             self._failed = False
             self._replica.log(Event.TARGET_RECOVERED, target=self._target)
