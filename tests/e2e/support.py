@@ -18,7 +18,7 @@ from syncd.envelope.kit import parse_kit
 from syncd.errors import StateError
 from syncd.format.names import GENERATIONS
 from syncd.model import Digest, format_time
-from syncd.state import Status, read_status
+from syncd.state import Status, TargetState, read_status
 from tests.e2e.process import poll
 from tests.support import oracle
 
@@ -107,10 +107,14 @@ class Site:
         except StateError:
             return None
 
+    def targets_now(self, name: str = "chat") -> tuple[TargetState, ...]:
+        """How the targets are."""
+        status = self.state(name)
+        return status.targets if status else ()
+
     def stored(self, target: str, name: str = "chat") -> int:
         """The newest seq that the target has; -1 before the first."""
-        status = self.state(name)
-        found = [t.stored for t in status.targets if t.name == target] if status else []
+        found = [t.stored for t in self.targets_now(name) if t.name == target]
         return -1 if not found or found[0] is None else found[0]
 
     def wait_stored(self, truth: Path, *targets: str, name: str = "chat") -> Status:
