@@ -121,6 +121,9 @@ class Capture:
         except SourceError:
             self._steps = None
             raise
+        except OSError as e:  # a failing disk, a stale network file
+            self._steps = None
+            raise SourceError(f"{self._files.path} cannot be read: {e.strerror}") from e
         pending = self._pending
         # A comparison that found nothing still owes a boundary where pieces went out before it.
         return Progress(

@@ -16,7 +16,14 @@ from syncd.source.keeper import Keeper
 from syncd.source.pending import Pending
 from syncd.source.position import ClosedPosition, Position, WalPosition
 from syncd.source.wal import Survey, WalFile, WalHeader, chain_checksum
-from syncd.source.walindex import Guard, IndexHeader, connected_process, is_backfilled, read_index
+from syncd.source.walindex import (
+    Guard,
+    IndexHeader,
+    connected_process,
+    is_backfilled,
+    is_being_written,
+    read_index,
+)
 
 _SURVEY_FRAMES: Final = 1 << 16
 _STAGED_BYTES: Final = 32 << 20  # what is read across a reset has to fit into memory
@@ -181,7 +188,7 @@ class Follower:
                 merged = True
             commits += survey.commits
             padding += survey.padding
-            self._note_risk(survey, index.salts)
+            self._note_risk(survey.unproven, index.salts)
         header = wal.frame_header(index.max_frame) if index.max_frame else b""
         if self._index().salts != index.salts:
             self._unless_reset(index, "", merged=merged)
@@ -266,14 +273,18 @@ class Follower:
             if header != position.header or header[8:16] != now.salts:
                 raise Lost("the log was rewritten")
             checksum = chain_checksum(header)
-        end, page_count, header, commits = position.frame, 0, position.header, 0
-        for frame, _, pages, frame_header, _ in wal.chain(position.frame, 0, now, checksum):
+        # A process that has the database for itself keeps its wal-index in its own memory.
+        lenient = is_being_written(self._files.database)
+        end, page_count, header, commits, zeroed = position.frame, 0, position.header, 0, 0
+        for frame, _, pages, frame_header, _ in wal.chain(position.frame, 0, now, checksum, lenient=lenient):
+            zeroed += not any(frame_header[8:])
             if pages:
                 end, page_count, header = frame, pages, frame_header
                 commits += 1
+        self._note_risk(zeroed, now.salts)
         reached = position.frame
         if end > reached:
-            for frame, number, _, _, image in wal.chain(position.frame, end, now, checksum):
+            for frame, number, _, _, image in wal.chain(position.frame, end, now, checksum, lenient=lenient):
                 if self._pending.size >= self._max_bytes:
                     yield
                 self._pending.put({number: image}, self._now_ms())
@@ -308,11 +319,11 @@ class Follower:
         if len(staged) * self._log_file().page_size > _STAGED_BYTES:
             raise Lost("more was written around a reset than fits into memory")
 
-    def _note_risk(self, survey: Survey, salts: bytes) -> None:
+    def _note_risk(self, frames: int, salts: bytes) -> None:
         """Committed frames without a checksum: a crash now would lose them (SQLite up to 3.49.1)."""
-        if survey.unproven and self._at_risk != salts:
+        if frames and self._at_risk != salts:
             self._at_risk = salts
-            self._log(Event.SOURCE_AT_RISK, frames=survey.unproven)
+            self._log(Event.SOURCE_AT_RISK, frames=frames)
 
     def _index(self) -> IndexHeader:
         shm = self._files.shm

@@ -87,5 +87,5 @@ def parse_position(text: str) -> Position | None:
                 header=bytes.fromhex(fields["header"]),
             )
         return QuietPosition(**{key: int(value) for key, value in fields.items()})
-    except (ValueError, TypeError, KeyError, IndexError) as e:
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError) as e:
         raise StateError(f"the position kept in syncd's state cannot be read: {e}") from e

@@ -65,7 +65,8 @@ def parse_wal_header(raw: bytes) -> WalHeader | None:
         return None
     big = magic == _MAGIC_BIG
     words = np.frombuffer(raw[:24], dtype=">u4" if big else "<u4").astype(np.uint32)
-    if _continue((0, 0), words.reshape(1, -1))[0] != (c0, c1):
+    terms, matrix = _terms(words.reshape(1, -1))
+    if _carry((0, 0), terms[0], matrix) != (c0, c1):
         return None
     return WalHeader(big_endian=big, page_size=page_size, salts=salts, checksum=(c0, c1))
 
@@ -89,15 +90,17 @@ def _weights(words: int) -> tuple[Words, tuple[int, int, int, int]]:
     return np.array(rows, dtype=np.uint32).reshape(words, 2), (a, b, c, d)
 
 
-def _continue(start: Checksum, rows: Words) -> list[Checksum]:
-    """The running checksum after each row of words, beginning with `start`."""
-    weights, (a, b, c, d) = _weights(rows.shape[1])
-    sums: list[Checksum] = []
+def _terms(rows: Words) -> tuple[list[tuple[int, int]], tuple[int, int, int, int]]:
+    """What each row of words adds to the running checksum, and the matrix that carries it over a row."""
+    weights, matrix = _weights(rows.shape[1])
+    return np.dot(rows, weights).tolist(), matrix
+
+
+def _carry(start: Checksum, term: tuple[int, int], matrix: tuple[int, int, int, int]) -> Checksum:
+    """The running checksum after one more row."""
+    a, b, c, d = matrix
     s0, s1 = start
-    for i0, i1 in np.dot(rows, weights).tolist():
-        s0, s1 = (a * s0 + b * s1 + i0) & 0xFFFFFFFF, (c * s0 + d * s1 + i1) & 0xFFFFFFFF
-        sums.append((s0, s1))
-    return sums
+    return (a * s0 + b * s1 + term[0]) & 0xFFFFFFFF, (c * s0 + d * s1 + term[1]) & 0xFFFFFFFF
 
 
 class WalFile:
@@ -152,13 +155,17 @@ class WalFile:
             yield os.pread(self.fd, self.page_size, self._offset(frame) + FRAME_HEADER_SIZE)
 
     def chain(
-        self, start: int, stop: int, wal: WalHeader, checksum: Checksum
+        self, start: int, stop: int, wal: WalHeader, checksum: Checksum, *, lenient: bool = False
     ) -> Iterator[tuple[int, int, int, bytes, bytes]]:
         """Proven frames after `start`: (frame, page number, page count or 0, frame header, image).
 
         Ends before the first frame whose salts or checksum do not fit, or at `stop` (0: at the end of
         the file). What is yielded was checked in memory: a writer that overwrites the file meanwhile
         cannot slip anything in.
+
+        `lenient` is for a writer without a wal-index (locking_mode=EXCLUSIVE) that goes on behind frames
+        whose salts and checksum it zeroed: it continues the checksum from zero there. Such a frame never
+        ends a transaction, so it counts only if a proven one does.
         """
         expected = np.frombuffer(wal.salts, dtype=">u4")
         limit = stop or max(0, os.fstat(self.fd).st_size - WAL_HEADER_SIZE) // self._frame_size
@@ -168,21 +175,22 @@ class WalFile:
             stride = (self._frame_size, 4)
             head = np.ndarray((count, 2), order, self._buffer, 0, stride)
             body = np.ndarray((count, self.page_size // 4), order, self._buffer, FRAME_HEADER_SIZE, stride)
-            sums = _continue(checksum, np.concatenate((head, body), axis=1).astype(np.uint32))
+            terms, matrix = _terms(np.concatenate((head, body), axis=1).astype(np.uint32))
             salted = (fields[:, 2:4] == expected).all(axis=1).tolist()
-            for i in range(count):
-                if not salted[i] or (int(fields[i, 4]), int(fields[i, 5])) != sums[i]:
-                    return
+            for i, (number, page_count, _, _, c0, c1) in enumerate(fields.tolist()):
+                checksum = _carry(checksum, terms[i], matrix)
+                if not salted[i] or checksum != (c0, c1):
+                    if not lenient or fields[i, 2:6].any():
+                        return
+                    checksum, page_count = (0, 0), 0  # noqa: PLW2901 - a zeroed frame, see above
                 at = i * self._frame_size
                 yield (
                     first + i,
-                    int(fields[i, 0]),
-                    int(fields[i, 1]),
+                    number,
+                    page_count,
                     bytes(self._buffer[at : at + FRAME_HEADER_SIZE]),
                     bytes(self._buffer[at + FRAME_HEADER_SIZE : at + self._frame_size]),
                 )
-            if count:
-                checksum = sums[-1]
 
     def _offset(self, frame: int) -> int:
         return WAL_HEADER_SIZE + (frame - 1) * self._frame_size
