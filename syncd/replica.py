@@ -96,12 +96,14 @@ class Replica:
         await to_completion(self._close())
 
     async def _close(self) -> None:
-        if self.chain is not None:
-            with suppress(StateError):
-                await asyncio.to_thread(self.shadow.sync)
-                await self.state.trim_redo(self.applied)
-        self.shadow.close()
-        await self.state.close()
+        try:
+            if self.chain is not None:
+                with suppress(StateError):
+                    await asyncio.to_thread(self.shadow.sync)
+                    await self.state.trim_redo(self.applied)
+        finally:
+            self.shadow.close()
+            await self.state.close()
 
 
 async def open_replica(

@@ -10,6 +10,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import ExitStack
 from typing import Final
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, wait_random_exponential
@@ -100,19 +101,18 @@ class Shipper:
     async def _snapshot(self) -> bool:
         """Begin with the whole database. False where the shadow is not at a boundary just now."""
         replica = self._replica
-        async with replica.lock:
-            chain = replica.chain
-            if chain is None or not chain.boundary:
-                return False
-            key = await replica.key()
-            view = await asyncio.to_thread(replica.shadow.view)
-            await replica.state.begin_snapshot(self._target, chain.seq)
-        try:
+        with ExitStack() as stack:
+            async with replica.lock:
+                chain = replica.chain
+                if chain is None or not chain.boundary:
+                    return False
+                key = await replica.key()
+                view = replica.shadow.view()
+                stack.callback(view.close)
+                await replica.state.begin_snapshot(self._target, chain.seq)
             await replica.state.set_target(self._target, "snapshot")
             await self._ship_epochs(chain.generation, (await replica.state.target(self._target)).epoch)
             snapshot = await take_snapshot(replica, self._store, chain, view, key)
-        finally:
-            view.close()
         await replica.state.end_snapshot(
             self._target, snapshot.seq, snapshot.captured_ms, replica.clock.now_ms()
         )

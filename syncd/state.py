@@ -369,7 +369,8 @@ async def open_state(path: Path) -> State:
 
 async def _prepare(connection: aiosqlite.Connection, path: Path) -> None:
     for pragma in ("journal_mode = WAL", "synchronous = FULL", "journal_size_limit = 16777216"):
-        await connection.execute(f"PRAGMA {pragma}")
+        # All rows are fetched: a statement left in progress keeps later transactions from committing.
+        await connection.execute_fetchall(f"PRAGMA {pragma}")
     rows = list(await connection.execute_fetchall("PRAGMA user_version"))
     version = int(rows[0][0])
     if version == 0:

@@ -1,5 +1,6 @@
 """Databases without a log, and everything that makes a database another one."""
 
+import errno
 import os
 import shutil
 from collections.abc import Callable
@@ -9,6 +10,7 @@ import pytest
 
 from syncd.errors import SourceError
 from syncd.log import Event
+from syncd.source import capture
 from syncd.source.position import QuietPosition, WalPosition
 from tests.source.app import App
 from tests.source.rig import Rig
@@ -246,3 +248,19 @@ def test_a_journal_that_cannot_be_read_is_said(app: App, rig: Rig, path: Path) -
     journal.symlink_to(journal)  # as unreadable for root as a forbidden one is for others
     with pytest.raises(SourceError, match=r"chat\.db-journal cannot be read"):
         rig.capture.poll()
+
+
+def test_a_failing_disk_is_the_sources_error(app: App, rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    app.open("synchronous=off")
+    app.sql(TABLE)
+    rig.check()
+    app.sql(ROW, 9000)
+
+    def failing(*_: object) -> bytes:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(capture, "read_padded", failing)
+        with pytest.raises(SourceError, match=r"chat\.db cannot be read: Input/output error"):
+            rig.catch_up()
+    rig.check()

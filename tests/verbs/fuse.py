@@ -19,7 +19,7 @@ import aiosqlite
 import pytest
 from typing_extensions import override
 
-from syncd.errors import StoreUnavailable
+from syncd.errors import StateError, StoreUnavailable
 from syncd.source import shadow
 from syncd.store.base import ObjectInfo, Store
 
@@ -101,7 +101,7 @@ class Fuse:
             write_all(fd, data, offset)
 
         def syncing(self: shadow.Shadow) -> None:
-            fuse.point(full)
+            fuse.point(StateError("No space left on device"))
             sync(self)
             fuse.note_sync()
 

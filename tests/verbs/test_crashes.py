@@ -6,7 +6,7 @@ A few dozen points of each kind by default; all of them with SYNCD_CRASHES=all.
 import asyncio
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from tests.verbs.bench import Bench
 from tests.verbs.fuse import Died, End, Fuse, FusedStore
 
 EVERY = os.environ.get("SYNCD_CRASHES") == "all"
-SLICE = 24
+SLICE = 14
 
 
 @dataclass(frozen=True)
@@ -56,19 +56,21 @@ class Life:
     async def play(self) -> None:
         for step in STEPS:
             self.bench.sql(*step.sql)
-            while True:
-                try:
-                    await self._follow(step)
-                    break
-                except StoreUnavailable:
-                    continue
-                except (StateError, asyncio.CancelledError):
-                    task = asyncio.current_task()
-                    assert task is not None
-                    while task.uncancel():
-                        pass
-                    await self.close()
-        await self.close()
+            while not await self._survives(self._follow(step)):
+                await self._survives(self.close())
+        await self._survives(self.close())
+
+    async def _survives(self, work: Coroutine[None, None, None]) -> bool:
+        """Do it; False where it failed or was cancelled, and the replica has to be opened again."""
+        try:
+            await work
+        except (StateError, asyncio.CancelledError):
+            task = asyncio.current_task()
+            assert task is not None
+            while task.uncancel():
+                pass
+            return False
+        return True
 
     async def close(self) -> None:
         replica, self.replica = self.replica, None
@@ -82,7 +84,10 @@ class Life:
             self.replica = await self.bench.open()
         await self.bench.capture(self.replica, max_bytes=step.max_bytes)
         if step.ship:
-            await Shipper(self.replica, "main", FusedStore(self.bench.store(), self.fuse)).ship()
+            shipper = Shipper(self.replica, "main", FusedStore(self.bench.store(), self.fuse))
+            with contextlib.suppress(StoreUnavailable):
+                await shipper.ship()
+            await shipper.ship()
         stored = (await self.replica.state.target("main")).stored
         self.stored |= set() if stored is None else {stored}
 
