@@ -102,12 +102,12 @@ def run_beside(directory: Path, depot: Depot, *, seconds: float, rate: float, ma
     )
 
 
-def restore(rig: Rig) -> Path:
+def restore(rig: Rig, *arguments: str, to: Path | None = None) -> Path:
     """From the bare archive, by the command. Raises RuntimeError."""
-    to = rig.directory / "restored.db"
+    to = to or rig.directory / "restored.db"
     done = rig.run(
         *("restore", "--identity", str(rig.kit), "--passphrase-file", str(rig.passphrase_file)),
-        *("--to", str(to)),
+        *("--to", str(to), *arguments),
     )
     if done.returncode:
         raise RuntimeError(done.stderr)
