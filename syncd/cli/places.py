@@ -46,6 +46,11 @@ class Place:
     def settings(self) -> Config | None:
         """The configuration, None where the archive is given otherwise. Raises ConfigError."""
         check_exclusive(archive=self.archive, **{"from": self.source})
+        if self.name is None and self.source is not None:
+            raise ConfigError(
+                f"--from {self.source} needs the database's NAME",
+                hint="targets are those of the configuration; --archive URL needs none",
+            )
         if self.archive is not None or (self.name is None and self.identity is not None):
             return None
         if self.name is None:

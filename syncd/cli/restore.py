@@ -1,6 +1,7 @@
 """`syncd restore`."""
 
 import asyncio
+import signal
 import sys
 import time
 from dataclasses import dataclass
@@ -70,6 +71,8 @@ class Bar:
 def run_restore(request: Request, *, as_json: bool) -> None:
     """Restore, and say what came out. Raises SyncdError."""
     check_exclusive(at=request.at, seq=request.seq)
+    # Like an interrupt: what is half-written goes.
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     started = time.monotonic()
     at_ms = _parse_at(request.at)
     restored = (
