@@ -133,6 +133,10 @@ def piece(desk: Desk) -> Sequence[object]:
     return restore(*LOCAL, "--seq", desk.kept.points[-2].seq + 1)(desk)
 
 
+def target_without_name(desk: Desk) -> Sequence[object]:
+    return ("restore", *desk.kept.site.kit_options, "--from", "second", "--to", desk.to)
+
+
 def shadow_of_nothing(desk: Desk) -> Sequence[object]:
     site = Site(desk.path / "site", {"chat": desk.path / "chat.db"})
     return ("restore", "chat", "--config", site.config, "--from", "shadow", "--to", desk.to)
@@ -199,6 +203,7 @@ ROWS = (
     Row("archive that is a file", other_archive(Path.touch), 14, ("other",)),
     Row("another database", restore(name="forum"), 10, ("'forum'",)),
     Row("another target", restore("--from", "moon"), 10, ("'moon'",)),
+    Row("target without a name", target_without_name, 10, ("--from second",)),
     Row("archive of no kind", restore("--archive", "ftp://host/x"), 10, ("ftp",)),
     Row("archive and target", restore("--archive", "file:///x", "--from", "local"), 10, ("exclude",)),
     Row("shadow of nothing", shadow_of_nothing, 19, ("state.db",)),

@@ -1,14 +1,28 @@
 """`syncd restore`: every way to say what and from where gives the database of that moment, byte for byte."""
 
+import os
 import shutil
-from collections.abc import Callable
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from signal import SIGINT, SIGTERM, Signals
 
 import pytest
 
 from syncd.model import format_time
 from tests.e2e.conftest import Kept
-from tests.e2e.process import Outcome, Zygote, assert_refused, partials, succeeded, syncd
+from tests.e2e.process import (
+    SYNCD,
+    Outcome,
+    Zygote,
+    assert_refused,
+    environment,
+    partials,
+    poll,
+    succeeded,
+    syncd,
+)
 from tests.support import oracle
 
 
@@ -144,3 +158,34 @@ def test_a_target_that_fails_gives_way_to_the_next(
     (line,) = outcome.err.splitlines()
     assert line.startswith("syncd: local: ")
     assert line.endswith("trying the next target")
+
+
+@pytest.mark.parametrize("number", [SIGINT, SIGTERM])
+def test_an_interrupt_leaves_nothing(kept: Kept, to: Path, tmp_path: Path, number: Signals) -> None:
+    archive = shutil.copytree(kept.site.archive, tmp_path / "archive")
+    (held,) = archive.glob("chat/generations/*/packs/*")
+    held.unlink()
+    os.mkfifo(held)  # whoever reads it waits until somebody has written to it
+    arguments = ("--archive", archive.as_uri(), *map(str, kept.site.kit_options), "--to", str(to))
+    with subprocess.Popen([*SYNCD, "restore", *arguments], env=environment()) as process:
+        poll(lambda: partials(to.parent), "the restore has begun")
+        with writer_of(held):  # the restore has come to it
+            process.send_signal(number)
+            poll(lambda: not partials(to.parent), "what was half-written is gone")
+    assert process.returncode == 130
+    assert not to.exists()
+
+
+@contextmanager
+def writer_of(fifo: Path) -> Iterator[None]:
+    def opened() -> int | None:
+        try:
+            return os.open(fifo, os.O_WRONLY | os.O_NONBLOCK)
+        except OSError:  # nobody reads yet
+            return None
+
+    fd = poll(opened, "somebody reads")
+    try:
+        yield
+    finally:
+        os.close(fd)
