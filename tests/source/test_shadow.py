@@ -1,0 +1,137 @@
+"""The shadow, and views of it that stay as they were while it goes on."""
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from syncd.errors import StateError
+from syncd.source.shadow import Shadow, View, stretches
+
+SIZE = 512
+LOCK_PAGE = (1 << 30) // 65536 + 1
+
+
+def page(value: int, size: int = SIZE) -> bytes:
+    return value.to_bytes(2) * (size // 2)
+
+
+@pytest.fixture
+def shadow(tmp_path: Path) -> Iterator[Shadow]:
+    shadow = Shadow(tmp_path / "shadow.db", SIZE)
+    yield shadow
+    shadow.close()
+
+
+def whole(shadow: Shadow) -> bytes:
+    assert shadow.path.stat().st_size == shadow.page_count * shadow.page_size
+    return shadow.read(1, shadow.page_count)
+
+
+def test_pages_are_written_and_the_rest_stays(shadow: Shadow) -> None:
+    shadow.apply({1: page(1), 2: page(2), 4: page(4)}, 4)
+    assert whole(shadow) == page(1) + page(2) + bytes(SIZE) + page(4)
+    shadow.apply({2: page(7), 9: page(9)}, 3)  # what lies behind the end is not written
+    assert whole(shadow) == page(1) + page(7) + bytes(SIZE)
+    shadow.apply({}, 5)
+    assert whole(shadow) == page(1) + page(7) + bytes(3 * SIZE)
+    assert list(shadow.read_many([1, 3, 5])) == [(1, page(1)), (3, bytes(SIZE)), (5, bytes(SIZE))]
+
+
+def test_it_is_private(shadow: Shadow) -> None:
+    assert shadow.path.stat().st_mode & 0o777 == 0o600
+
+
+def test_the_page_at_one_gibibyte_stays_zero(tmp_path: Path) -> None:
+    shadow = Shadow(tmp_path / "shadow.db", 65536)
+    try:
+        shadow.apply({LOCK_PAGE - 1: page(1, 65536), LOCK_PAGE + 1: page(2, 65536)}, LOCK_PAGE + 1)
+        assert shadow.path.stat().st_blocks < 1000  # a sparse file
+        assert shadow.read(LOCK_PAGE - 1, 3) == page(1, 65536) + bytes(65536) + page(2, 65536)
+    finally:
+        shadow.close()
+
+
+def test_a_disk_that_fails_is_a_failing_state(shadow: Shadow, tmp_path: Path) -> None:
+    with pytest.raises(StateError, match=r"none/shadow\.db cannot be read or written: No such file"):
+        Shadow(tmp_path / "none" / "shadow.db")
+    fd, shadow.fd = shadow.fd, os.open(os.devnull, os.O_RDONLY)
+    try:
+        with pytest.raises(StateError):
+            shadow.apply({1: page(1)}, 1)
+        with pytest.raises(StateError):
+            shadow.sync()
+        with pytest.raises(StateError):
+            shadow.rebase(1024)
+    finally:
+        os.close(shadow.fd)
+        shadow.fd = fd
+
+
+@given(st.lists(st.integers(1, 60), unique=True).map(sorted), st.integers(1, 8))
+def test_stretches_are_the_numbers_again(numbers: list[int], limit: int) -> None:
+    grouped = list(stretches(numbers, limit))
+    assert [first + i for first, count in grouped for i in range(count)] == numbers
+    assert all(1 <= count <= limit for _, count in grouped)
+
+
+APPLY = st.tuples(
+    st.just("apply"),
+    st.dictionaries(st.integers(1, 12), st.integers(0, 65535), max_size=5),
+    st.integers(0, 12),
+)
+REBASE = st.tuples(st.just("rebase"), st.sampled_from([512, 1024, 2048]))
+READ = st.tuples(st.just("read"), st.integers(0, 2), st.integers(1, 5))
+OPEN = st.tuples(st.just("view"))
+CLOSE = st.tuples(st.just("close"), st.integers(0, 2))
+
+
+class Watched:
+    """A view, the bytes that it must give, and those it gave."""
+
+    def __init__(self, shadow: Shadow) -> None:
+        self.expected = shadow.read(1, shadow.page_count)
+        self.view: View = shadow.view()
+        self.given = b""
+
+    def read(self, count: int) -> bool:
+        first, images = self.view.read(count)
+        assert first == len(self.given) // max(1, self.view.page_size) + 1
+        self.given += b"".join(images)
+        return bool(images)
+
+
+@given(st.lists(APPLY | REBASE | READ | OPEN | CLOSE, max_size=40))
+def test_a_view_gives_the_frozen_state(steps: list[tuple[object, ...]]) -> None:
+    with contextlib.ExitStack() as stack:
+        directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        shadow = Shadow(directory / "shadow.db", SIZE)
+        stack.callback(shadow.close)
+        views: list[Watched] = []
+        shadow.apply({n: page(n) for n in range(1, 9)}, 8)
+        for step in steps:
+            match step:
+                case "apply", dict() as pages, int(count):
+                    size = shadow.page_size
+                    shadow.apply({n: page(value, size) for n, value in pages.items()}, count)
+                case "rebase", int(size):
+                    shadow.rebase(size)
+                case "view", *_:
+                    views.append(Watched(shadow))
+                case "read", int(which), int(count) if which < len(views):
+                    views[which].read(count)
+                case "close", int(which) if which < len(views):
+                    views.pop(which).view.close()
+                case _:
+                    pass
+        for watched in views:
+            while watched.read(3):
+                pass
+            assert watched.given == watched.expected
+            watched.view.close()
+        assert shadow.views == []
