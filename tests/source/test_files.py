@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from syncd.errors import SourceError
-from syncd.source import files as module
 from syncd.source.files import SourceFiles
 from tests.source.app import App
 from tests.source.rig import let_tick_pass
@@ -27,7 +26,7 @@ def files(app: App, path: Path) -> Iterator[SourceFiles]:
 
 def at(monkeypatch: pytest.MonkeyPatch, ns: int) -> None:
     """The clock that stamps files shows this from now on."""
-    monkeypatch.setattr(module.time, "clock_gettime_ns", lambda _: ns)
+    monkeypatch.setattr(time, "clock_gettime_ns", lambda _: ns)
 
 
 def test_nobody_writes(files: SourceFiles, path: Path) -> None:
@@ -107,14 +106,18 @@ def test_a_shorter_file_reads_as_no_database(files: SourceFiles, path: Path) -> 
         files.quiet()
 
 
+def descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
 def test_descriptors_do_not_pile_up(files: SourceFiles, app: App, path: Path) -> None:
     app.sql("PRAGMA journal_mode=wal")
     app.sql("INSERT INTO t VALUES (1)")
     assert files.session_changed()
-    before = len(os.listdir("/proc/self/fd"))
+    before = descriptors()
     for _ in range(5):
         assert files.open_session()
-    assert len(os.listdir("/proc/self/fd")) == before + 2
+    assert descriptors() == before + 2
     assert files.has_log()
     assert files.unlinked_ns() is None
     assert not files.session_changed()
@@ -126,4 +129,4 @@ def test_descriptors_do_not_pile_up(files: SourceFiles, app: App, path: Path) ->
     assert files.inodes()[0] == path.stat().st_ino
     files.close_session()
     assert files.inodes()[1] == 0
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert descriptors() == before
