@@ -91,6 +91,7 @@ class Daemon:
     async def run(self) -> None:
         """Run until stopped. Raises ConfigError, StateError."""
         started = self._clock.monotonic()
+        self._sealing = _read_sealing(self._config)
         with self._signals():
             while True:
                 await self._run_config(started)
@@ -101,6 +102,7 @@ class Daemon:
     async def once(self) -> None:
         """Capture what is committed now, ship everything, end. Raises the first SyncdError met."""
         failures: list[SyncdError] = []
+        self._sealing = _read_sealing(self._config)
         async with self._opened() as stores:
             for name in self._config.databases:
                 try:
@@ -142,6 +144,7 @@ class Daemon:
         notify.reloading()
         try:
             config = load(self._path)
+            self._sealing = _read_sealing(config)
         except ConfigError as e:
             self._log(Event.CONFIG_REJECTED, error=str(e))
             return self._config
@@ -241,9 +244,8 @@ class Daemon:
 
     @asynccontextmanager
     async def _opened(self) -> AsyncIterator[dict[str, Store]]:
-        """The keys read, the state directory locked, the stores open."""
+        """The state directory locked, the stores open."""
         config = self._config
-        self._sealing = _read_sealing(config)
         async with AsyncExitStack() as stack:
             stack.enter_context(_locked(config.state_dir))
             stores: dict[str, Store] = {}

@@ -195,8 +195,15 @@ def test_a_broken_configuration_changes_nothing(application: Application) -> Non
         assert rejected["level"] == "warning"
         application.post("still kept")
         site.wait_stored(application.truth())
-        # Mended, it is taken.
+        # Fine in itself, but the key that it names has become everybody's.
         site.configure()
+        site.signing_key.chmod(0o644)
+        daemon.send(SIGHUP)
+        assert "others can reach it" in daemon.wait_for("config.rejected", 2)["error"]
+        application.post("still kept, with the key as it was")
+        site.wait_stored(application.truth())
+        # Mended, it is taken.
+        site.signing_key.chmod(0o600)
         daemon.send(SIGHUP)
         daemon.wait_for("config.reloaded")
         application.post("kept again")
