@@ -281,6 +281,8 @@ class Follower:
             if pages:
                 end, page_count, header = frame, pages, frame_header
                 commits += 1
+        if wal.header() != now:  # else the end found may be one that a new log has cut short
+            raise Lost("the log was reset while it was read")
         self._note_risk(zeroed, now.salts)
         reached = position.frame
         if end > reached:

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -59,7 +60,7 @@ def cut(bench: Bench, name: str) -> None:
     bench.held[name] = Held(bench.held[name].data[:-1], 0)
 
 
-async def refused(bench: Bench, error: type[Exception], match: str, **asked: int) -> None:
+async def refused(bench: Bench, error: type[Exception], match: str, **asked: Any) -> None:
     """The restore fails with that error, and leaves nothing."""
     with pytest.raises(error, match=match):
         await restore(bench.store(), bench.directory / "restored.db", **asked)

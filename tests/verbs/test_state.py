@@ -100,7 +100,7 @@ async def test_a_transaction_that_fails_leaves_nothing(state: State, monkeypatch
         ) -> aiosqlite.Cursor:
             if sql.startswith(failing):
                 raise sqlite3.OperationalError("database or disk is full")
-            return await execute(connection, sql, *values)  # type: ignore[arg-type]
+            return await execute(connection, sql, *values)
 
         with monkeypatch.context() as patch:
             patch.setattr(aiosqlite.Connection, "execute", refusing)
