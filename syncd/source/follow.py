@@ -15,7 +15,7 @@ from syncd.source.files import SourceFiles
 from syncd.source.keeper import Keeper
 from syncd.source.pending import Pending
 from syncd.source.position import ClosedPosition, Position, WalPosition
-from syncd.source.wal import Survey, WalFile, WalHeader, chain_checksum
+from syncd.source.wal import Checksum, Survey, WalFile, WalHeader, chain_checksum
 from syncd.source.walindex import (
     Guard,
     IndexHeader,
@@ -264,15 +264,7 @@ class Follower:
     def _by_chain(self, position: WalPosition) -> Generator[None, None, WalPosition]:
         """Nobody is connected: what SQLite's recovery would accept counts."""
         wal = self._log_file()
-        now = wal.header()
-        if now is None or now.salts != position.salts:
-            raise Lost("the log was reset while nobody was connected")
-        checksum = now.checksum
-        if position.frame:
-            header = wal.frame_header(position.frame)
-            if header != position.header or header[8:16] != now.salts:
-                raise Lost("the log was rewritten")
-            checksum = chain_checksum(header)
+        now, checksum = self._place_in_chain(position)
         # A process that has the database for itself keeps its wal-index in its own memory.
         lenient = is_being_written(self._files.database)
         end, page_count, header, commits, zeroed = position.frame, 0, position.header, 0, 0
@@ -295,6 +287,19 @@ class Follower:
             raise Lost("the log was rewritten while it was read")
         self._pending.finish(commits, page_count)
         return WalPosition(position.inodes, now.salts, end, header)
+
+    def _place_in_chain(self, position: WalPosition) -> tuple[WalHeader, Checksum]:
+        """The log's header, and the checksum to go on with after `position`."""
+        wal = self._log_file()
+        now = wal.header()
+        if now is None or now.salts != position.salts:
+            raise Lost("the log was reset while nobody was connected")
+        if not position.frame:
+            return now, now.checksum
+        header = wal.frame_header(position.frame)
+        if header != position.header or header[8:16] != now.salts:
+            raise Lost("the log was rewritten")
+        return now, chain_checksum(header)
 
     def _prove(self, position: WalPosition, index: IndexHeader, commits: int, padding: int) -> None:
         """The commits read must be those that the wal-index counted."""
