@@ -184,7 +184,7 @@ class Replicator:
                 watching.cancel()
 
     async def catch_up(self, *, patience: float) -> bool:
-        """Capture what is committed now, and seal it. False where it did not come to rest in time.
+        """Capture what is committed now, and seal it. False where no quiet moment came in time.
 
         Raises SourceError where the database cannot be read.
         """
@@ -194,12 +194,14 @@ class Replicator:
             progress = await self._poll()
             if progress.full or (progress.boundary and self._due(progress)):
                 await self._seal(self._capture.take())
-            elif progress.boundary and not progress.busy:
+            elif progress.boundary:
                 await self._move()
+            # One look that saw everything is enough: a busy application would never let us see nothing.
+            if progress.boundary and not progress.busy:
                 return True
-            elif clock.monotonic() >= end:
+            if clock.monotonic() >= end:
                 return False
-            else:
+            if not progress.full:
                 await clock.sleep(_ACTIVE_SECONDS)
 
     async def close(self) -> None:
@@ -234,6 +236,8 @@ class Replicator:
             closes = progress.settled and (waited or self._replica.chain is None)
             if progress.full or (progress.boundary and closes):
                 await self._seal(self._capture.take())
+                # What was written meanwhile is the next batch's, and waits its own time.
+                opened = None if progress.boundary else opened
             elif not progress.settled:
                 await clock.sleep(_UNSETTLED_SECONDS)
             elif progress.busy or now - active < _QUIET_AFTER:
