@@ -1,11 +1,18 @@
 """Servers that several suites share, started when the first test asks for them."""
 
 import asyncio
+import os
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 
 from tests.support import servers
+
+
+# The same examples every time; with HYPOTHESIS_PROFILE=default, new ones.
+settings.register_profile("ci", derandomize=True, deadline=None)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 
 def pytest_configure() -> None:
