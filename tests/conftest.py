@@ -9,7 +9,6 @@ from hypothesis import settings
 
 from tests.support import servers
 
-
 # The same examples every time; with HYPOTHESIS_PROFILE=default, new ones.
 settings.register_profile("ci", derandomize=True, deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
