@@ -191,13 +191,14 @@ class Replicator:
         clock = self._replica.clock
         end = clock.monotonic() + patience
         while True:
+            begun = self._capture.is_looking
             progress = await self._poll()
             if progress.full or (progress.boundary and self._due(progress)):
                 await self._seal(self._capture.take())
             elif progress.boundary:
                 await self._move()
-            # One look that saw everything is enough: a busy application would never let us see nothing.
-            if progress.boundary and not progress.busy:
+            # One look from its beginning is enough: a busy application would never let us see nothing.
+            if progress.boundary and not progress.busy and not begun:
                 return True
             if clock.monotonic() >= end:
                 return False

@@ -103,6 +103,11 @@ class Capture:
         """Where everything taken and pending ends; None where that is not a boundary."""
         return self._position if self._at_boundary else None
 
+    @property
+    def is_looking(self) -> bool:
+        """Whether the next poll goes on with what an earlier one began."""
+        return self._steps is not None
+
     def poll(self) -> Progress:
         """Look at the files and read what was committed. Raises SourceError."""
         busy = ""
