@@ -58,6 +58,9 @@ def run(
         sent, kept = SENT[app](answer), KEPT[app](restored)
         if sent != kept:
             wrong.append(f"sent {sent}, the database has {kept}")
+        # What other people saw of it, where the driver is one of them; it may see other channels too.
+        if answer.get("seen", sum(sent.values())) < sum(sent.values()):
+            wrong.append(f"sent {sent}, but only {answer['seen']} were seen")
         if errors := (beside / "daemon.err").read_text():
             wrong.append(f"the daemon wrote to stderr: {errors[-1000:]}")
         events = Counter(line["event"] for line in daemon.lines)
