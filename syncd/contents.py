@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from syncd.archive import read_manifest
 from syncd.envelope.keys import VerifyKey
-from syncd.errors import NoRestorePoint
+from syncd.errors import ArchiveError, NoRestorePoint
 from syncd.format.names import GENERATIONS, deltas_dir, parse_generation, parse_seq, snapshots_dir
 from syncd.model import format_time
 from syncd.policy.plan import BundleEntry, Plan, SnapshotEntry, choose_snapshot, plan_from
@@ -17,11 +17,15 @@ from syncd.store.base import Store
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """Generations, complete snapshots and bundles of deltas, each in order."""
+    """Generations, complete snapshots and bundles of deltas, each in order.
+
+    `damaged` says of each manifest that cannot be used why; the others stand for themselves.
+    """
 
     generations: tuple[str, ...]
     snapshots: tuple[SnapshotEntry, ...]
     bundles: tuple[BundleEntry, ...]
+    damaged: tuple[ArchiveError, ...] = ()
 
 
 async def read_contents(store: Store, *, database: str | None, verify_key: VerifyKey) -> Contents:
@@ -29,11 +33,18 @@ async def read_contents(store: Store, *, database: str | None, verify_key: Verif
     generations = sorted(parse_generation(name) for name in await store.dirs(GENERATIONS))
     snapshots: list[SnapshotEntry] = []
     bundles: list[BundleEntry] = []
+    damaged: list[ArchiveError] = []
     for generation in generations:
         async for info in store.objects(snapshots_dir(generation)):
             seq = parse_seq(info.name)
             raw = await store.get(info.name)
-            m = read_manifest(raw, generation=generation, seq=seq, database=database, verify_key=verify_key)
+            try:
+                m = read_manifest(
+                    raw, generation=generation, seq=seq, database=database, verify_key=verify_key
+                )
+            except ArchiveError as e:
+                damaged.append(e)
+                continue
             size = sum(pack.size for pack in m.packs)
             snapshots.append(SnapshotEntry(generation, seq, m.captured_ms, m.page_size, m.page_count, size))
         bundles.extend(
@@ -42,11 +53,13 @@ async def read_contents(store: Store, *, database: str | None, verify_key: Verif
                 async for info in store.objects(deltas_dir(generation))
             ]
         )
+    if damaged and not snapshots:
+        raise damaged[0]
     if not snapshots:
         raise NoRestorePoint(
             f"{store.url} holds no complete snapshot", hint="check the URL, and `syncd status` on the host"
         )
-    return Contents(tuple(generations), tuple(snapshots), tuple(bundles))
+    return Contents(tuple(generations), tuple(snapshots), tuple(bundles), tuple(damaged))
 
 
 def plan_restore(

@@ -26,10 +26,10 @@ from syncd.log import Event, Log, configure, get_logger
 from syncd.replica import Replica, Sealing, open_replica
 from syncd.replicate import Replicator
 from syncd.ship import Shipper
+from syncd.state import LOCK_FILE
 from syncd.store import open_store, prefixed
 from syncd.store.base import Store
 
-LOCK_FILE: Final = "lock"
 _REOPEN_SECONDS: Final = 5.0
 _ONCE_PATIENCE: Final = 60.0
 _WARNINGS: Final = frozenset(
@@ -59,11 +59,6 @@ def logger_for(**bound: object) -> Log:
             logger.info(event, **fields)
 
     return log
-
-
-def database_dir(config: Config, name: str) -> Path:
-    """Where the state of one database lies."""
-    return config.state_dir / name
 
 
 class Daemon:
@@ -127,30 +122,36 @@ class Daemon:
             ends = asyncio.Event()
             tasks = [group.create_task(self._keep(name, stores, ends)) for name in config.databases]
             helpers = [group.create_task(self._watchdog()), group.create_task(self._say_ready(started))]
-            await _first_of(self._stop, self._reload)
-            self._reload.clear()
-            if self._stop.is_set():
+            following = await self._wait_for_change()
+            if following is None:
                 notify.stopping()
                 self._log(Event.DAEMON_STOPPING, drain_ms=round(config.stop.drain * 1000))
             ends.set()
             await asyncio.wait(tasks)
             for helper in helpers:
                 helper.cancel()
-        self._config = self._reread()
+        if following is not None:
+            self._config, self._sealing = following
+            configure(self._config.log.format, self._config.log.level)
+            self._log(Event.CONFIG_RELOADED)
 
-    def _reread(self) -> Config:
-        if self._stop.is_set() or self._path is None:
-            return self._config
-        notify.reloading()
-        try:
-            config = load(self._path)
-            self._sealing = _read_sealing(config)
-        except ConfigError as e:
-            self._log(Event.CONFIG_REJECTED, error=str(e))
-            return self._config
-        configure(config.log.format, config.log.level)
-        self._log(Event.CONFIG_RELOADED)
-        return config
+    async def _wait_for_change(self) -> tuple[Config, Sealing] | None:
+        """Wait for a configuration that can be used, or for the end (None). Nothing stops meanwhile."""
+        while True:
+            await _first_of(self._stop, self._reload)
+            if self._stop.is_set():
+                return None
+            self._reload.clear()
+            notify.reloading()
+            try:
+                return self._reread()
+            except ConfigError as e:
+                self._log(Event.CONFIG_REJECTED, error=str(e))
+                notify.ready()
+
+    def _reread(self) -> tuple[Config, Sealing]:
+        config = self._config if self._path is None else load(self._path)
+        return config, _read_sealing(config)
 
     async def _keep(self, name: str, stores: dict[str, Store], ends: asyncio.Event) -> None:
         """Keep one database until `ends`; open it again where its state fails."""
@@ -231,7 +232,7 @@ class Daemon:
         config = self._config
         replica = await open_replica(
             name,
-            database_dir(config, name),
+            config.state_of(name),
             sealing=self._sealing,
             targets=[(target, config.targets[target].url) for target in config.targets_of(name)],
             clock=self._clock,

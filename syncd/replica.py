@@ -23,10 +23,7 @@ from syncd.format.pack import decode_pack_content
 from syncd.log import Event, Log
 from syncd.model import Digest
 from syncd.source.shadow import Shadow
-from syncd.state import Chain, Redo, State, open_state
-
-STATE_FILE = "state.db"
-SHADOW_FILE = "shadow.db"
+from syncd.state import SHADOW_FILE, STATE_FILE, Chain, Redo, State, open_state
 
 
 @dataclass(frozen=True, slots=True)

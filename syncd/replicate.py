@@ -192,7 +192,12 @@ class Replicator:
         end = clock.monotonic() + patience
         while True:
             begun = self._capture.is_looking
-            progress = await self._poll()
+            try:
+                progress = await self._poll()
+            except SourceError as e:
+                await self._report("failing", str(e))
+                raise
+            await self._report("ok", "")
             if progress.full or (progress.boundary and self._due(progress)):
                 await self._seal(self._capture.take())
             elif progress.boundary:

@@ -22,6 +22,10 @@ from syncd.errors import StateError
 from syncd.format.delta import SealedDelta
 from syncd.model import Digest
 
+LOCK_FILE: Final = "lock"  # of the whole state directory
+STATE_FILE: Final = "state.db"  # these two in the directory of each database
+SHADOW_FILE: Final = "shadow.db"
+
 _VERSION: Final = 1
 _SCHEMA: Final = """
 CREATE TABLE chain (
@@ -156,7 +160,7 @@ class State:
                 run(f"DELETE FROM {table}")  # noqa: S608 - the names stand above
             run(
                 "UPDATE target SET cursor = NULL, snapshot = NULL, stored = NULL, epoch = 0,"
-                " state = 'waiting'"
+                " state = 'waiting', error = ''"
             )
             _put_chain(run, chain)
 

@@ -10,6 +10,8 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import typer
+
 from syncd.cli import check_exclusive
 from syncd.config import Config, find, load
 from syncd.contents import Contents, read_contents
@@ -116,7 +118,7 @@ async def opened(
 async def contents_of(store: Store, database: str | None, kit: Kit | None, verify_key: VerifyKey) -> Contents:
     """What the archive holds. Raises StoreError, ArchiveError, NoRestorePoint, IdentityError."""
     try:
-        return await read_contents(store, database=database, verify_key=verify_key)
+        contents = await read_contents(store, database=database, verify_key=verify_key)
     except FormatVersionError:
         raise
     except ArchiveError as e:
@@ -126,6 +128,9 @@ async def contents_of(store: Store, database: str | None, kit: Kit | None, verif
             f"the kit of {kit.database} at {kit.target_url} is not the kit of this archive",
             hint="give the kit that was made together with the configuration of its daemon",
         ) from e
+    for error in contents.damaged:
+        typer.echo(f"syncd: left out: {error}", err=True)
+    return contents
 
 
 async def _is_sealed_for(store: Store, kit: Kit) -> bool:

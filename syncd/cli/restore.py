@@ -25,16 +25,14 @@ from syncd.cli.places import Place, contents_of, opened, verify_key_of
 from syncd.config import Config
 from syncd.config.passphrase import read_passphrase
 from syncd.contents import plan_restore
-from syncd.daemon import database_dir
 from syncd.envelope.identity import unprotect
 from syncd.envelope.keys import Identity
 from syncd.envelope.kit import Kit
-from syncd.errors import ConfigError, IdentityError, NoRestorePoint, StateError, StoreError
+from syncd.errors import ArchiveError, ConfigError, IdentityError, NoRestorePoint, StateError, StoreError
 from syncd.format.wire import check_ms
 from syncd.model import format_time, parse_time
-from syncd.replica import SHADOW_FILE, STATE_FILE
 from syncd.restore import Restore, Restored, copy_shadow
-from syncd.state import read_status
+from syncd.state import SHADOW_FILE, STATE_FILE, read_status
 
 _SHADOW = "shadow"
 
@@ -126,7 +124,7 @@ def _from_shadow(request: Request) -> Restored:
     ).settings()
     if settings is None or request.name is None:
         raise ConfigError("which database?", hint="give its NAME")
-    directory = database_dir(settings, request.name)
+    directory = settings.state_of(request.name)
     chain = read_status(directory / STATE_FILE).chain
     if chain is None:
         raise NoRestorePoint(f"{request.name} has no shadow yet", hint="start `syncd run` first")
@@ -161,7 +159,7 @@ async def _from_archive(request: Request, at_ms: int | None) -> Restored:
     for target in targets[:-1]:
         try:
             return await _from_one(request, settings, kit, identity, target, at_ms)
-        except (StoreError, NoRestorePoint) as e:
+        except (StoreError, NoRestorePoint, ArchiveError) as e:
             typer.echo(f"syncd: {target}: {e}; trying the next target", err=True)
     return await _from_one(request, settings, kit, identity, targets[-1], at_ms)
 

@@ -8,11 +8,9 @@ from typing import Any
 from syncd.cli.output import age_text, print_json, print_table, size_text
 from syncd.clock import SystemClock
 from syncd.config import Config, find, load
-from syncd.daemon import LOCK_FILE, database_dir
 from syncd.errors import StateError
 from syncd.model import format_time
-from syncd.replica import STATE_FILE
-from syncd.state import Status, TargetState, read_status
+from syncd.state import LOCK_FILE, STATE_FILE, Status, TargetState, read_status
 
 
 def run_status(config: Path | None, *, as_json: bool) -> None:
@@ -61,7 +59,7 @@ def run_status(config: Path | None, *, as_json: bool) -> None:
 
 
 def _database(settings: Config, name: str, now_ms: int) -> dict[str, Any]:
-    path = database_dir(settings, name) / STATE_FILE
+    path = settings.state_of(name) / STATE_FILE
     try:
         known = path.exists()
     except OSError as e:

@@ -212,6 +212,10 @@ class Config(Section):
         """The batch limits of one database."""
         return self.databases[database].batch.over(self.batch)
 
+    def state_of(self, database: str) -> Path:
+        """Where the state of one database lies."""
+        return self.state_dir / database
+
     def targets_of(self, database: str) -> tuple[str, ...]:
         """The names of the targets that a database goes to, in the order of the configuration."""
         chosen = self.databases[database].targets
