@@ -5,19 +5,21 @@ end the shadow is the database.
 """
 
 import contextlib
+import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
-from syncd.source import follow
+from syncd.source import capture, follow, shadow, walindex
 from syncd.source.wal import WalFile
 from tests.source.app import App, AppError
 from tests.source.rig import LOOKS, Rig
 
 FAST = ("journal_mode=wal", "synchronous=off", "wal_autocheckpoint=0", "busy_timeout=0")
 ROW = "INSERT INTO t (a) VALUES (randomblob(6000))"
-MOST = 60
+MOST = 300
+EVERY = os.environ.get("SYNCD_CRASHES") == "all"
 
 
 class Actor:
@@ -76,67 +78,80 @@ class Actor:
         self.commit(ROW)
 
 
-def interleave(rig: Rig, actor: Actor, at: int, act: Callable[[], None], patch: pytest.MonkeyPatch) -> bool:
-    """Catch up, with the act before the read of that number. False where there are fewer reads."""
-    count = 0
+class Points:
+    """Counts the reads of capture; the act comes before number `at`."""
 
-    def step() -> None:
-        nonlocal count
-        count += 1
-        if count == at:
-            act()
+    def __init__(self, at: int, act: Callable[[], None]) -> None:
+        self.count = 0
+        self._at, self._act = at, act
 
-    def before(function: Callable[..., Any]) -> Callable[..., Any]:
+    def step(self) -> None:
+        self.count += 1
+        if self.count == self._at:
+            self._act()
+
+    def before(self, function: Callable[..., Any]) -> Callable[..., Any]:
         def stepping(*args: Any, **settings: Any) -> Any:
-            step()
+            self.step()
             return function(*args, **settings)
 
         return stepping
 
-    images = WalFile.images
+    def install(self, patch: pytest.MonkeyPatch) -> None:
+        images = WalFile.images
+        points = self
 
-    def imaging(wal: WalFile, frames: Iterator[int]) -> Iterator[bytes]:
-        for n, frame in enumerate(frames):
-            if n % 8 == 0:
-                step()
-            yield from images(wal, [frame])
+        def imaging(wal: WalFile, frames: Iterator[int]) -> Iterator[bytes]:
+            for n, frame in enumerate(frames):
+                if n % 8 == 0:
+                    points.step()
+                yield from images(wal, [frame])
 
-    patch.setattr(follow, "read_index", before(follow.read_index))
-    patch.setattr(WalFile, "survey", before(WalFile.survey))
-    patch.setattr(WalFile, "frame_header", before(WalFile.frame_header))
-    patch.setattr(WalFile, "images", imaging)
+        patch.setattr(follow, "read_index", self.before(walindex.read_index))
+        patch.setattr(capture, "read_padded", self.before(shadow.read_padded))
+        patch.setattr(capture, "_COMPARE_BYTES", 32 << 10)
+        patch.setattr(WalFile, "survey", self.before(WalFile.survey))
+        patch.setattr(WalFile, "frame_header", self.before(WalFile.frame_header))
+        patch.setattr(WalFile, "images", imaging)
+
+
+def follow_on(rig: Rig, actor: Actor) -> None:
+    """Catch up; every boundary on the way is a committed state."""
     for _ in range(LOOKS):
         progress = rig.capture.poll()
         if progress.full or (progress.boundary and (progress.dirty or rig.owing)):
             piece = rig.take()
             assert not piece.boundary or rig.shadow_bytes() in actor.states
         elif progress.boundary and not progress.busy:
-            break
-    return count >= at
+            return
+    raise AssertionError("it did not come to rest")
 
 
 @pytest.mark.parametrize("act", ["reset", "overgrow", "truncate", "reopen", "close", "crash", "rebase"])
-@pytest.mark.parametrize("max_bytes", [8 << 20, 32 << 10])
+@pytest.mark.parametrize("way", ["follow", "follow in pieces", "compare", "compare in pieces"])
 def test_an_act_at_every_point(
     start_app: Callable[[], App],
     make_rig: Callable[..., Rig],
     monkeypatch: pytest.MonkeyPatch,
     act: str,
-    max_bytes: int,
+    way: str,
 ) -> None:
     actor = Actor(start_app)
-    rig = make_rig(max_bytes=max_bytes)
+    rig = make_rig(max_bytes=32 << 10 if "pieces" in way else 8 << 20)
     rig.check()
-    for at in range(1, MOST):
+    stride = 1 if EVERY or "compare" not in way else 5
+    for at in range(1, MOST, stride):
         actor.commit("BEGIN", *[ROW] * 8, "COMMIT")
         actor.commit("DELETE FROM t WHERE id < (SELECT max(id) - 10 FROM t)")
+        if "compare" in way:
+            rig.restart(forget=True)
+        points = Points(at, getattr(actor, act))
         with monkeypatch.context() as patch:
-            reached = interleave(rig, actor, at, getattr(actor, act), patch)
+            points.install(patch)
+            follow_on(rig, actor)
         rig.clock.advance(60)  # nothing is held from one turn to the next
-        rig.catch_up()
-        assert rig.shadow_bytes() in actor.states
         rig.check()
-        if not reached:
+        if points.count < at:
             return
         actor.states.clear()
         actor.note()

@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 
+from syncd.contents import read_contents
 from syncd.errors import ArchiveError, ConfigError, NoRestorePoint, StateError, WouldOverwrite
 from syncd.model import Digest
 from syncd.restore import copy_shadow
 from syncd.store.memory import Held, MemoryStore
 from tests.support.fakes import START_MS
-from tests.verbs.bench import Bench, restore
+from tests.verbs.bench import NAME, SIGNING_KEY, Bench, restore
 
 ROW = "INSERT INTO t (a) VALUES (randomblob(3000))"
 
@@ -109,6 +110,15 @@ async def test_a_missing_bundle_is_named(archive: Bench) -> None:
 
 
 @pytest.mark.parametrize("harm", [damage, cut, remove])
+async def test_a_damaged_manifest_leaves_the_other_snapshot(archive: Bench) -> None:
+    damage(archive, names(archive, "snapshots")[1])
+    contents = await read_contents(archive.store(), database=NAME, verify_key=SIGNING_KEY.verify_key)
+    assert [snapshot.seq for snapshot in contents.snapshots] == [0]
+    assert [error.message.partition(":")[0] for error in contents.damaged] == [names(archive, "snapshots")[1]]
+    for seq in archive.truth:
+        assert (await archive.restore(seq=seq))[1] == archive.truth[seq]
+
+
 @pytest.mark.parametrize(("kind", "which"), [("packs", 0), ("deltas", 0), ("snapshots", 0), ("epochs", 0)])
 async def test_a_harmed_object_is_named(
     archive: Bench, harm: Callable[[Bench, str], None], kind: str, which: int
