@@ -206,6 +206,9 @@ class Capture:
                 self._keeper.press()
                 lost = again
                 continue
+            if self._files.session_changed():
+                # The file may hold what was committed since, of which our log knows nothing.
+                raise NotReady("the log was taken away during the comparison")
             self._pending.end_scan()
             self._found(position)
             return
