@@ -12,8 +12,8 @@ from syncd.errors import ArchiveError, ConfigError, NoRestorePoint, StateError, 
 from syncd.model import Digest
 from syncd.restore import copy_shadow
 from syncd.store.memory import Held, MemoryStore
-from tests.support.fakes import START_MS
-from tests.verbs.bench import NAME, SIGNING_KEY, Bench, restore
+from tests.support.fakes import SIGNING_KEY, START_MS
+from tests.verbs.bench import NAME, Bench, restore
 
 ROW = "INSERT INTO t (a) VALUES (randomblob(3000))"
 
@@ -109,7 +109,6 @@ async def test_a_missing_bundle_is_named(archive: Bench) -> None:
     assert (await archive.restore(seq=2))[1] == archive.truth[2]
 
 
-@pytest.mark.parametrize("harm", [damage, cut, remove])
 async def test_a_damaged_manifest_leaves_the_other_snapshot(archive: Bench) -> None:
     damage(archive, names(archive, "snapshots")[1])
     contents = await read_contents(archive.store(), database=NAME, verify_key=SIGNING_KEY.verify_key)
@@ -119,6 +118,7 @@ async def test_a_damaged_manifest_leaves_the_other_snapshot(archive: Bench) -> N
         assert (await archive.restore(seq=seq))[1] == archive.truth[seq]
 
 
+@pytest.mark.parametrize("harm", [damage, cut, remove])
 @pytest.mark.parametrize(("kind", "which"), [("packs", 0), ("deltas", 0), ("snapshots", 0), ("epochs", 0)])
 async def test_a_harmed_object_is_named(
     archive: Bench, harm: Callable[[Bench, str], None], kind: str, which: int
