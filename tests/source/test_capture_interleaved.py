@@ -6,6 +6,7 @@ end the shadow is the database.
 
 import contextlib
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -25,9 +26,10 @@ EVERY = os.environ.get("SYNCD_CRASHES") == "all"
 class Actor:
     """The application, and every state that it committed."""
 
-    def __init__(self, start_app: Callable[[], App]) -> None:
+    def __init__(self, start_app: Callable[[], App], *, alone: bool) -> None:
         self._start = start_app
-        self.app = start_app().open(*FAST)
+        self._pragmas = ("locking_mode=exclusive", *FAST) if alone else FAST
+        self.app = start_app().open(*self._pragmas)
         self.states: set[bytes] = set()
         self.commit("CREATE TABLE t (id INTEGER PRIMARY KEY, a BLOB)")
         for _ in range(10):
@@ -57,8 +59,22 @@ class Actor:
 
     def reopen(self) -> None:
         self.app.close()
-        self.app.open(*FAST)
+        self.app.open(*self._pragmas)
         self.commit(ROW)
+
+    def renew(self) -> None:
+        self.reopen()
+        self.commit("PRAGMA wal_checkpoint(PASSIVE)", ROW)
+        self.commit("PRAGMA wal_checkpoint(PASSIVE)", ROW)
+
+    def replace(self) -> None:
+        self.app.close()
+        other = self.app.path.with_name("other.db")
+        shutil.copyfile(self.app.path, other)
+        other.replace(self.app.path)
+        self.app.open(*self._pragmas)
+        self.commit(ROW)
+        self.commit("PRAGMA wal_checkpoint(PASSIVE)", ROW)
 
     def close(self) -> None:
         self.app.close()
@@ -67,7 +83,7 @@ class Actor:
 
     def crash(self) -> None:
         self.app.kill()
-        self.app = self._start().open(*FAST)
+        self.app = self._start().open(*self._pragmas)
         self.note()
         self.commit(ROW)
 
@@ -98,7 +114,7 @@ class Points:
         return stepping
 
     def install(self, patch: pytest.MonkeyPatch) -> None:
-        images = WalFile.images
+        images, chain = WalFile.images, WalFile.chain
         points = self
 
         def imaging(wal: WalFile, frames: Iterator[int]) -> Iterator[bytes]:
@@ -107,6 +123,15 @@ class Points:
                     points.step()
                 yield from images(wal, [frame])
 
+        def chaining(wal: WalFile, *args: Any, **settings: Any) -> Iterator[Any]:
+            points.step()
+            for n, found in enumerate(chain(wal, *args, **settings)):
+                if n % 8 == 0:
+                    points.step()
+                yield found
+
+        patch.setattr(WalFile, "chain", chaining)
+        patch.setattr(WalFile, "header", self.before(WalFile.header))
         patch.setattr(follow, "read_index", self.before(walindex.read_index))
         patch.setattr(capture, "read_padded", self.before(shadow.read_padded))
         patch.setattr(capture, "_COMPARE_BYTES", 32 << 10)
@@ -127,8 +152,13 @@ def follow_on(rig: Rig, actor: Actor) -> None:
     raise AssertionError("it did not come to rest")
 
 
-@pytest.mark.parametrize("act", ["reset", "overgrow", "truncate", "reopen", "close", "crash", "rebase"])
-@pytest.mark.parametrize("way", ["follow", "follow in pieces", "compare", "compare in pieces"])
+@pytest.mark.parametrize(
+    "act", ["reset", "overgrow", "truncate", "reopen", "renew", "replace", "close", "crash", "rebase"]
+)
+@pytest.mark.parametrize(
+    "way",
+    ["follow", "follow in pieces", "follow alone", "compare", "compare in pieces", "compare alone in pieces"],
+)
 def test_an_act_at_every_point(
     start_app: Callable[[], App],
     make_rig: Callable[..., Rig],
@@ -136,10 +166,10 @@ def test_an_act_at_every_point(
     act: str,
     way: str,
 ) -> None:
-    actor = Actor(start_app)
+    actor = Actor(start_app, alone="alone" in way)
     rig = make_rig(max_bytes=32 << 10 if "pieces" in way else 8 << 20)
     rig.check()
-    stride = 1 if EVERY or "compare" not in way else 5
+    stride = 1 if EVERY else 11 if "compare" in way else 4
     for at in range(1, MOST, stride):
         actor.commit("BEGIN", *[ROW] * 8, "COMMIT")
         actor.commit("DELETE FROM t WHERE id < (SELECT max(id) - 10 FROM t)")
@@ -150,6 +180,8 @@ def test_an_act_at_every_point(
             points.install(patch)
             follow_on(rig, actor)
         rig.clock.advance(60)  # nothing is held from one turn to the next
+        rig.check()
+        actor.commit("PRAGMA wal_checkpoint(RESTART)", ROW)  # or the log would grow from turn to turn
         rig.check()
         if points.count < at:
             return
