@@ -1,5 +1,6 @@
 """A replica, an application's database and a store, all small: what the tests of the verbs share."""
 
+import asyncio
 import shutil
 import sqlite3
 from collections.abc import AsyncIterator
@@ -93,6 +94,11 @@ class Bench:
         """The state directory as a power cut at this moment would leave it."""
         shutil.rmtree(to, ignore_errors=True)
         shutil.copytree(self.state, to)
+
+
+async def stop(task: asyncio.Future[None]) -> None:
+    task.cancel()
+    await asyncio.wait([task])
 
 
 class NoProgress:

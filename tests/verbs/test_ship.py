@@ -13,7 +13,7 @@ from syncd.log import Event
 from syncd.ship import Shipper
 from syncd.store.memory import Held, MemoryStore
 from tests.support.faultstore import Fault, FaultStore
-from tests.verbs.bench import Bench
+from tests.verbs.bench import Bench, stop
 
 ROW = "INSERT INTO t (a) VALUES (randomblob(3000))"
 
@@ -169,8 +169,7 @@ async def test_a_dead_target_holds_no_other_back(bench: Bench) -> None:
         await alive.ship()
         assert (await replica.state.target("main")).stored == 3
         assert not hanging.done()
-        hanging.cancel()
-        await asyncio.wait([hanging])
+        await stop(hanging)
     assert (await bench.restore())[1] == bench.truth[3]
 
 
@@ -181,8 +180,7 @@ async def test_what_a_retry_can_help_is_retried_with_a_growing_delay(bench: Benc
         shipper = Shipper(replica, "main", FaultStore(bench.store(), faults))
         task = asyncio.ensure_future(shipper.run())
         await replica.stored.wait()
-        task.cancel()
-        await asyncio.wait([task])
+        await stop(task)
     slept = bench.clock.slept[-12:]
     assert len(slept) == 12
     assert all(seconds <= min(60.0, 0.5 * 2**attempt) for attempt, seconds in enumerate(slept))
@@ -206,8 +204,7 @@ async def test_a_failure_is_visible_until_it_is_over(bench: Bench) -> None:
         bench.clock.sleep = looking  # type: ignore[method-assign]
         task = asyncio.ensure_future(shipper.run())
         await replica.stored.wait()
-        task.cancel()
-        await asyncio.wait([task])
+        await stop(task)
         assert seen == [("failing", "call 1 was told to fail")]
         target = await replica.state.target("main")
         assert (target.state, target.error) == ("ok", "")
@@ -250,19 +247,16 @@ async def test_a_refusal_is_asked_again(bench: Bench) -> None:
         await bench.capture(replica)
         task = asyncio.ensure_future(Shipper(replica, "main", Forbidden()).run())
         await replica.stored.wait()
-        task.cancel()
-        await asyncio.wait([task])
+        await stop(task)
     assert len(bench.log.of(Event.TARGET_FAILED)) == 3
 
 
 async def test_a_snapshot_whose_acknowledgement_was_lost_is_taken_for_what_it_is(bench: Bench) -> None:
     async with bench.replica() as replica:
         await bench.capture(replica)
-        store = FaultStore(bench.store())
-        await bench.ship(replica, store)
-    calls = store.calls
-    bench.held.clear()
-    for call in range(1, calls + 1):
+        counting = FaultStore(MemoryStore())
+        await bench.ship(replica, counting)
+    for call in range(1, counting.calls + 1):
         again = Bench(bench.directory / str(call))
         again.directory.mkdir()
         again.sql("CREATE TABLE t (id INTEGER PRIMARY KEY, a BLOB)", ROW)
