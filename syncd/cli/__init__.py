@@ -1,5 +1,6 @@
 """The command line. Thin: parse, call, print; heavy modules are imported by the command that needs them.
 
+Commands are named `*_command`, since `syncd.cli.init` and its like are the modules that do the work.
 Exit codes are those of syncd.errors: 0 done, 2 wrong usage, 10 and up one for each class of error.
 """
 
@@ -72,8 +73,8 @@ def _main(
     pass
 
 
-@app.command()
-def demo(
+@app.command("demo")
+def demo_command(
     seconds: Annotated[
         float, typer.Option(min=4, max=3600, help="How long the chat application writes.")
     ] = 15,
@@ -85,8 +86,8 @@ def demo(
     raise typer.Exit(0 if run_demo(seconds=seconds, rate=rate) else 1)
 
 
-@app.command()
-def init(
+@app.command("init")
+def init_command(
     config: Annotated[
         Path, typer.Option(metavar="FILE", readable=False, help="The configuration to write.")
     ] = Path("syncd.toml"),
@@ -122,8 +123,8 @@ def init(
     )
 
 
-@app.command()
-def run(
+@app.command("run")
+def run_command(
     config: ConfigOption = None,
     *,
     once: Annotated[bool, typer.Option("--once", help="Capture, ship everything, exit.")] = False,
@@ -134,8 +135,8 @@ def run(
     run_daemon(config, once=once)
 
 
-@app.command()
-def restore(
+@app.command("restore")
+def restore_command(
     name: Annotated[str | None, typer.Argument(help="The database's name in the configuration.")] = None,
     *,
     to: Annotated[Path, typer.Option(metavar="FILE", readable=False, help="Where to write the database.")],
@@ -180,8 +181,8 @@ def restore(
     )
 
 
-@app.command()
-def log(
+@app.command("log")
+def log_command(
     name: Annotated[str | None, typer.Argument(help="The database's name in the configuration.")] = None,
     *,
     source: Annotated[str | None, typer.Option("--from", metavar="TARGET", help="A target's name.")] = None,
@@ -201,8 +202,8 @@ def log(
     run_log(place, as_json=as_json)
 
 
-@app.command()
-def status(config: ConfigOption = None, *, as_json: JsonOption = False) -> None:
+@app.command("status")
+def status_command(config: ConfigOption = None, *, as_json: JsonOption = False) -> None:
     """How far capture and every target are. Works whether or not the daemon runs."""
     from syncd.cli.status import run_status  # noqa: PLC0415
 

@@ -25,13 +25,14 @@ from syncd.cli.places import Place, contents_of, opened, verify_key_of
 from syncd.config import Config
 from syncd.config.passphrase import read_passphrase
 from syncd.contents import plan_restore
+from syncd.destination import copy_shadow
 from syncd.envelope.identity import unprotect
 from syncd.envelope.keys import Identity
 from syncd.envelope.kit import Kit
 from syncd.errors import ArchiveError, ConfigError, IdentityError, NoRestorePoint, StateError, StoreError
 from syncd.format.wire import check_ms
 from syncd.model import format_time, parse_time
-from syncd.restore import Restore, Restored, copy_shadow
+from syncd.restore import Restore, Restored
 from syncd.state import SHADOW_FILE, STATE_FILE, read_status
 
 _SHADOW = "shadow"

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from syncd.contents import read_contents
+from syncd.destination import copy_shadow
 from syncd.errors import ArchiveError, ConfigError, NoRestorePoint, StateError, WouldOverwrite
 from syncd.model import Digest
-from syncd.restore import copy_shadow
 from syncd.store.memory import Held, MemoryStore
 from tests.support.fakes import SIGNING_KEY, START_MS
 from tests.verbs.bench import NAME, Bench, restore

@@ -1,17 +1,9 @@
-"""syncd's own database: one for each database it keeps, in its state directory.
-
-- One connection (aiosqlite), write-ahead log, synchronous=FULL: a commit is an fsync.
-- `commit_delta` puts the sealed delta, the new place in the chain and the redo images of the shadow into
-  one transaction. Only then is the shadow written; after a crash the redo is applied again.
-- Redo goes when the shadow was synced, a delta when every target in use has it.
-- `read_status` is for other processes: it opens the database read-only and changes nothing.
-"""
+"""The connection, its transactions, and everything that changes the state."""
 
 import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -20,11 +12,7 @@ import aiosqlite
 from syncd.clock import to_completion
 from syncd.errors import StateError
 from syncd.format.delta import SealedDelta
-from syncd.model import Digest
-
-LOCK_FILE: Final = "lock"  # of the whole state directory
-STATE_FILE: Final = "state.db"  # these two in the directory of each database
-SHADOW_FILE: Final = "shadow.db"
+from syncd.state.records import TARGETS_QUERY, Chain, Outgoing, Redo, TargetState, chain_of, target_of
 
 _VERSION: Final = 1
 _SCHEMA: Final = """
@@ -64,79 +52,6 @@ class Run(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Chain:
-    """Where the chain stands: the shadow is exactly the database after delta `seq`.
-
-    `boundary` is False while a larger batch is only partly sealed; then `position` is empty.
-    `captured_ms` is the time of the last change that the shadow holds.
-    """
-
-    generation: str
-    seq: int
-    digest: Digest
-    page_size: int
-    page_count: int
-    boundary: bool
-    position: str
-    captured_ms: int
-
-
-@dataclass(frozen=True, slots=True)
-class Outgoing:
-    """A sealed delta on its way."""
-
-    sealed: SealedDelta
-    boundary: bool
-    first_ms: int
-    last_ms: int
-
-
-@dataclass(frozen=True, slots=True)
-class Redo:
-    """Images that the shadow may still lack: the content of a pack, and the size after it."""
-
-    seq: int
-    page_size: int
-    page_count: int
-    rebase: bool
-    images: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class TargetState:
-    """What is known of one target.
-
-    `cursor` is the last delta it has, or the snapshot being taken for it; None before that. `snapshot`
-    is the newest complete one; `stored` the newest boundary that can be restored from there.
-    """
-
-    name: str
-    url: str
-    cursor: int | None
-    snapshot: int | None
-    stored: int | None
-    stored_ms: int | None
-    captured_ms: int | None
-    epoch: int
-    state: str
-    error: str
-    error_ms: int
-    waiting_bytes: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Status:
-    """A look at the state from outside the daemon."""
-
-    chain: Chain | None
-    path: str
-    source_state: str
-    source_error: str
-    source_error_ms: int
-    targets: tuple[TargetState, ...]
-
-
 class State:
     """One database's state; make it with `open_state`. Raises StateError."""
 
@@ -151,7 +66,7 @@ class State:
     async def chain(self) -> Chain | None:
         """Where the chain stands, None before the first copy is complete."""
         rows = await self._rows("SELECT * FROM chain")
-        return _chain(rows[0]) if rows else None
+        return chain_of(rows[0]) if rows else None
 
     async def begin_chain(self, chain: Chain) -> None:
         """Start a generation: whatever was on its way belongs to an earlier one and goes."""
@@ -247,7 +162,7 @@ class State:
 
     async def target(self, name: str) -> TargetState:
         """One target's state."""
-        return _target((await self._rows(_TARGETS + " WHERE t.name = ?", name))[0])
+        return target_of((await self._rows(TARGETS_QUERY + " WHERE t.name = ?", name))[0])
 
     async def has_gap(self, cursor: int) -> bool:
         """Whether deltas that a target at `cursor` needs are gone already."""
@@ -348,14 +263,6 @@ class State:
                 raise _translate(e) from e
 
 
-_TARGETS: Final = (
-    "SELECT t.name, t.url, t.cursor, t.snapshot, t.stored, t.stored_ms, t.captured_ms, t.epoch, t.state,"
-    " t.error, t.error_ms,"
-    " (SELECT coalesce(sum(size), 0) FROM delta d WHERE t.cursor IS NOT NULL AND d.seq > t.cursor)"
-    " FROM target t"
-)
-
-
 async def open_state(path: Path) -> State:
     """Open or create the state of one database. Raises StateError."""
     try:
@@ -386,32 +293,6 @@ async def _prepare(connection: aiosqlite.Connection, path: Path) -> None:
         )
 
 
-def read_status(path: Path) -> Status:
-    """Look at a state from outside, daemon running or not, or just making its state. Raises StateError."""
-    try:
-        connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=5)
-        try:
-            connection.execute("BEGIN")
-            if not connection.execute("PRAGMA user_version").fetchone()[0]:
-                return Status(None, "", "new", "", 0, ())
-            chain = connection.execute("SELECT * FROM chain").fetchone()
-            source = connection.execute("SELECT path, state, error, error_ms FROM source").fetchone()
-            targets = connection.execute(_TARGETS + " WHERE t.in_use ORDER BY t.name").fetchall()
-        finally:
-            connection.close()
-    except sqlite3.Error as e:
-        raise StateError(f"{path} cannot be read: {e}", hint="has `syncd run` been started once?") from e
-    database, state, error, error_ms = source or ("", "new", "", 0)
-    return Status(
-        chain=_chain(chain) if chain else None,
-        path=database,
-        source_state=state,
-        source_error=error,
-        source_error_ms=error_ms,
-        targets=tuple(_target(row) for row in targets),
-    )
-
-
 def _trim(run: Run) -> None:
     """Drop what every target in use has; one that has not begun will begin with a snapshot."""
     least = "(SELECT min(cursor) FROM target WHERE in_use = 1 AND cursor IS NOT NULL)"
@@ -433,23 +314,6 @@ def _put_chain(run: Run, chain: Chain) -> None:
         *(chain.generation, chain.seq, bytes(chain.digest), chain.page_size, chain.page_count),
         *(chain.boundary, chain.position, chain.captured_ms),
     )
-
-
-def _chain(row: tuple[Any, ...]) -> Chain:
-    return Chain(
-        generation=row[1],
-        seq=row[2],
-        digest=Digest.parse(row[3]),
-        page_size=row[4],
-        page_count=row[5],
-        boundary=bool(row[6]),
-        position=row[7],
-        captured_ms=row[8],
-    )
-
-
-def _target(row: tuple[Any, ...]) -> TargetState:
-    return TargetState(*row)
 
 
 def _translate(e: sqlite3.Error) -> StateError:

@@ -1,0 +1,33 @@
+"""A look from outside, for `status`: read-only, whether or not the daemon runs."""
+
+import sqlite3
+from pathlib import Path
+
+from syncd.errors import StateError
+from syncd.state.records import TARGETS_QUERY, Status, chain_of, target_of
+
+
+def read_status(path: Path) -> Status:
+    """Look at a state from outside, daemon running or not, or just making its state. Raises StateError."""
+    try:
+        connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=5)
+        try:
+            connection.execute("BEGIN")
+            if not connection.execute("PRAGMA user_version").fetchone()[0]:
+                return Status(None, "", "new", "", 0, ())
+            chain = connection.execute("SELECT * FROM chain").fetchone()
+            source = connection.execute("SELECT path, state, error, error_ms FROM source").fetchone()
+            targets = connection.execute(TARGETS_QUERY + " WHERE t.in_use ORDER BY t.name").fetchall()
+        finally:
+            connection.close()
+    except sqlite3.Error as e:
+        raise StateError(f"{path} cannot be read: {e}", hint="has `syncd run` been started once?") from e
+    database, state, error, error_ms = source or ("", "new", "", 0)
+    return Status(
+        chain=chain_of(chain) if chain else None,
+        path=database,
+        source_state=state,
+        source_error=error,
+        source_error_ms=error_ms,
+        targets=tuple(target_of(row) for row in targets),
+    )

@@ -1,0 +1,111 @@
+"""What state knows, as values; and how a row of its tables becomes one."""
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+from syncd.format.delta import SealedDelta
+from syncd.model import Digest
+
+LOCK_FILE: Final = "lock"  # of the whole state directory
+STATE_FILE: Final = "state.db"  # these two in the directory of each database
+SHADOW_FILE: Final = "shadow.db"
+
+# One row for each target, with what waits for it.
+TARGETS_QUERY: Final = (
+    "SELECT t.name, t.url, t.cursor, t.snapshot, t.stored, t.stored_ms, t.captured_ms, t.epoch, t.state,"
+    " t.error, t.error_ms,"
+    " (SELECT coalesce(sum(size), 0) FROM delta d WHERE t.cursor IS NOT NULL AND d.seq > t.cursor)"
+    " FROM target t"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """Where the chain stands: the shadow is exactly the database after delta `seq`.
+
+    `boundary` is False while a larger batch is only partly sealed; then `position` is empty.
+    `captured_ms` is the time of the last change that the shadow holds.
+    """
+
+    generation: str
+    seq: int
+    digest: Digest
+    page_size: int
+    page_count: int
+    boundary: bool
+    position: str
+    captured_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """A sealed delta on its way."""
+
+    sealed: SealedDelta
+    boundary: bool
+    first_ms: int
+    last_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Redo:
+    """Images that the shadow may still lack: the content of a pack, and the size after it."""
+
+    seq: int
+    page_size: int
+    page_count: int
+    rebase: bool
+    images: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class TargetState:
+    """What is known of one target.
+
+    `cursor` is the last delta it has, or the snapshot being taken for it; None before that. `snapshot`
+    is the newest complete one; `stored` the newest boundary that can be restored from there.
+    """
+
+    name: str
+    url: str
+    cursor: int | None
+    snapshot: int | None
+    stored: int | None
+    stored_ms: int | None
+    captured_ms: int | None
+    epoch: int
+    state: str
+    error: str
+    error_ms: int
+    waiting_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """A look at the state from outside the daemon."""
+
+    chain: Chain | None
+    path: str
+    source_state: str
+    source_error: str
+    source_error_ms: int
+    targets: tuple[TargetState, ...]
+
+
+def chain_of(row: tuple[Any, ...]) -> Chain:
+    """A row of `chain`."""
+    return Chain(
+        generation=row[1],
+        seq=row[2],
+        digest=Digest.parse(row[3]),
+        page_size=row[4],
+        page_count=row[5],
+        boundary=bool(row[6]),
+        position=row[7],
+        captured_ms=row[8],
+    )
+
+
+def target_of(row: tuple[Any, ...]) -> TargetState:
+    """A row of TARGETS_QUERY."""
+    return TargetState(*row)
