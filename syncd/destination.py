@@ -26,11 +26,17 @@ def copy_shadow(shadow: Path, to: Path, *, size: int, page_size: int, expected: 
     """
     check_destination(to, force=force)
     with partial_beside(to) as partial:
-        with shadow.open("rb") as source, partial.open("wb") as target:
-            shutil.copyfileobj(source, target, 1 << 20)
-            target.truncate(size)
-            target.flush()
-            os.fsync(target.fileno())
+        try:
+            with shadow.open("rb") as source, partial.open("wb") as target:
+                shutil.copyfileobj(source, target, 1 << 20)
+                target.truncate(size)
+                target.flush()
+                os.fsync(target.fileno())
+        except OSError as e:
+            raise StateError(
+                f"the shadow {shadow} cannot be copied to {to.parent}: {e.strerror}",
+                hint="check both, or restore from a target",
+            ) from e
         image = Shadow(partial, page_size, size // page_size if page_size else 0)
         try:
             digest = Digest().replace(added=image.read_many(range(1, image.page_count + 1)))

@@ -22,7 +22,7 @@ from syncd.format.delta import Delta, PatchGroup, SealedDelta, group_pages, make
 from syncd.format.pack import encode_pack_content
 from syncd.log import Event
 from syncd.model import Digest
-from syncd.replica import Replica, new_generation
+from syncd.replica import Replica, new_generation, shadow_digest
 from syncd.source.capture import Capture, Progress
 from syncd.source.pending import Piece
 from syncd.source.position import format_position, parse_position
@@ -108,6 +108,14 @@ def apply_change(change: Change, shadow: Shadow) -> None:
     if change.delta.rebase:
         shadow.rebase(change.delta.page_size)
     shadow.apply(change.images, change.delta.page_count)
+
+
+def copy_piece(piece: Piece, shadow: Shadow) -> None:
+    """Write a part of the first copy."""
+    if piece.rebase:
+        shadow.rebase(piece.page_size)
+    page_count = piece.page_count if piece.boundary else max(shadow.page_count, piece.page_count)
+    shadow.apply(piece.pages, page_count)
 
 
 def _old_images(shadow: Shadow, numbers: list[int], base_count: int) -> Iterator[tuple[int, bytes]]:
@@ -265,10 +273,10 @@ class Replicator:
     async def _seal_locked(self, piece: Piece) -> None:
         replica = self._replica
         started = replica.clock.monotonic()
-        change = await self._in_thread(build_change, piece, replica.shadow, self._digest)
         if replica.chain is None:
-            await self._copy(piece, change)
+            await self._copy(piece)
             return
+        change = await self._in_thread(build_change, piece, replica.shadow, self._digest)
         if not change.images and not self._owing and change.delta.page_count == replica.shadow.page_count:
             return
         key = await replica.key()
@@ -311,14 +319,26 @@ class Replicator:
             captured_ms=delta.last_ms,
         )
 
-    async def _copy(self, piece: Piece, change: Change) -> None:
-        """A part of the first copy; at its end a generation begins."""
+    async def _copy(self, piece: Piece) -> None:
+        """A part of the first copy; at its end a generation begins.
+
+        No delta needs it, so what is not yet there may stay a hole until it comes.
+        """
         replica = self._replica
-        await self._in_thread(apply_change, change, replica.shadow)
-        self._digest = change.delta.digest
+        await self._in_thread(copy_piece, piece, replica.shadow)
         if piece.boundary:
             await self._in_thread(replica.shadow.sync)
-            chain = self._next(new_generation(), 0, piece, change)
+            self._digest = await self._in_thread(shadow_digest, replica.shadow)
+            chain = Chain(
+                generation=new_generation(),
+                seq=0,
+                digest=self._digest,
+                page_size=piece.page_size,
+                page_count=piece.page_count,
+                boundary=True,
+                position=format_position(piece.position),
+                captured_ms=piece.last_ms,
+            )
             replica.log(Event.SOURCE_COPIED, pages=chain.page_count, bytes=chain.page_count * chain.page_size)
             await replica.begin(chain, "the first copy is complete")
             self._owing = False

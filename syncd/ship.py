@@ -25,7 +25,7 @@ from syncd.state import Outgoing
 from syncd.store.base import Store
 from syncd.store.probe import probe
 
-_BUNDLE_BYTES: Final = 8 << 20
+_BUNDLE_BYTES: Final = 4 << 20
 _LONGEST_DELAY: Final = 60.0
 
 

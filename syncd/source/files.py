@@ -108,6 +108,16 @@ class SourceFiles:
         found = os.fstat(self.database)
         return max(found.st_mtime_ns, found.st_ctime_ns) < moment_ns
 
+    def is_still(self, position: QuietPosition) -> bool:
+        """Whether the database file is as it was found in that quiet moment."""
+        found = os.fstat(self.database)
+        return (found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns) == (
+            position.inode,
+            position.size,
+            position.mtime_ns,
+            position.ctime_ns,
+        )
+
     def has_log(self) -> bool:
         """Whether there is a log with at least a header."""
         return self.wal is not None and os.fstat(self.wal).st_size > WAL_HEADER_SIZE

@@ -14,7 +14,7 @@ from syncd.log import Event, Log
 from syncd.source.files import SourceFiles
 from syncd.source.keeper import Keeper
 from syncd.source.pending import Pending
-from syncd.source.position import ClosedPosition, Position, WalPosition
+from syncd.source.position import ClosedPosition, Position, QuietPosition, WalPosition
 from syncd.source.wal import Checksum, Survey, WalFile, WalHeader, chain_checksum
 from syncd.source.walindex import (
     Guard,
@@ -107,7 +107,7 @@ class Follower:
     def advance(self, position: Position | None) -> Generator[None, None, WalPosition]:
         """Read what was committed after `position`. Returns the new one. Raises Lost, NotReady."""
         match position:
-            case ClosedPosition():
+            case ClosedPosition() | QuietPosition():
                 return (yield from self._reopen(position))
             case WalPosition():
                 if position.inodes != self._files.inodes():
@@ -115,7 +115,7 @@ class Follower:
                 if self._indexed:
                     return (yield from self._by_index(position))
                 return (yield from self._by_chain(position))
-            case _:
+            case None:
                 raise Lost("a log, and no position in it")
 
     def finish(self, position: WalPosition) -> Generator[None, None, ClosedPosition]:
@@ -135,16 +135,21 @@ class Follower:
             raise Lost("the log was taken away, and not by its last connection")
         return ClosedPosition(unlinked)
 
-    def _reopen(self, closed: ClosedPosition) -> Generator[None, None, WalPosition]:
-        """The first log after a clean end: it must hold every commit since it was created."""
+    def _reopen(self, before: ClosedPosition | QuietPosition) -> Generator[None, None, WalPosition]:
+        """The first log after a time without one: it must hold every commit since it was created."""
         if not self._indexed:
             raise Lost("a log appeared, and nobody is connected")
         salts = self._index().salts
         start = WalPosition(self._files.inodes(), salts, 0, b"", change=0)
         reached = yield from self._by_index(start)
         # A connection that came and went unseen would have checkpointed into the database.
-        if reached.salts != salts or not self._files.unchanged_since(closed.unlinked_ns):
-            raise Lost("the database was written after its log was closed")
+        unwritten = (
+            self._files.is_still(before)
+            if isinstance(before, QuietPosition)
+            else self._files.unchanged_since(before.unlinked_ns)
+        )
+        if reached.salts != salts or not unwritten:
+            raise Lost("the database was written since it had no log")
         return reached
 
     def _by_index(self, position: WalPosition) -> Generator[None, None, WalPosition]:

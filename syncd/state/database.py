@@ -98,6 +98,8 @@ class State:
                     "INSERT INTO redo VALUES (?, ?, ?, ?, ?, ?)",
                     *(row.seq, part, row.page_size, row.page_count, row.rebase, row.images),
                 )
+            # A target that has not begun will begin with a snapshot: nobody needs a delta before.
+            run("DELETE FROM delta WHERE NOT EXISTS (SELECT 1 FROM target WHERE in_use AND cursor NOT NULL)")
             _put_chain(run, chain)
 
     async def redo(self) -> AsyncIterator[Redo]:

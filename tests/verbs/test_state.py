@@ -62,6 +62,7 @@ async def test_what_was_committed_is_there_after_reopening(tmp_path: Path) -> No
     async with opened(tmp_path / "state.db", A) as state:
         assert await state.chain() is None
         await state.begin_chain(chain(0))
+        await begin(state, "a", 0)
         await commit(state, 1, 2)
         await state.move("elsewhere")
     async with opened(tmp_path / "state.db", A) as state:
@@ -76,6 +77,7 @@ async def test_what_was_committed_is_there_after_reopening(tmp_path: Path) -> No
 
 
 async def test_a_transaction_is_whole_under_cancellation(state: State) -> None:
+    await begin(state, "a", 0)
     for at in range(1, 40):
         before = await state.chain()
         assert before is not None
@@ -92,6 +94,7 @@ async def test_a_transaction_is_whole_under_cancellation(state: State) -> None:
 
 
 async def test_a_transaction_that_fails_leaves_nothing(state: State, monkeypatch: pytest.MonkeyPatch) -> None:
+    await begin(state, "a", 0)
     execute = aiosqlite.Connection.execute
     for failing in ("INSERT INTO redo", "INSERT INTO chain", "COMMIT"):
 
@@ -113,6 +116,8 @@ async def test_a_transaction_that_fails_leaves_nothing(state: State, monkeypatch
 
 
 async def test_several_tasks_write_and_read_at_once(state: State) -> None:
+    await begin(state, "a", 0)
+
     async def look() -> None:
         for _ in range(20):
             found = await state.chain()
@@ -135,6 +140,16 @@ async def test_a_delta_stays_until_every_target_has_it(state: State) -> None:
     assert (await state.target("a")).waiting_bytes == 0
     assert not await state.has_gap(2)
     assert await state.has_gap(1)
+
+
+async def test_before_any_target_has_begun_nothing_waits(state: State) -> None:
+    await commit(state, 1, 2)
+    assert await kept(state) == []
+    assert [row.seq async for row in state.redo()] == [1, 2]
+    await begin(state, "a", 2)
+    await commit(state, 3)
+    assert await kept(state) == [3]
+    assert not await state.has_gap(2)
 
 
 async def test_a_target_that_has_not_begun_holds_nothing(state: State) -> None:
@@ -179,6 +194,7 @@ async def test_a_target_that_is_removed_and_back_in_time_goes_on(tmp_path: Path)
     path = tmp_path / "state.db"
     async with opened(path, A, B) as state:
         await state.begin_chain(chain(0))
+        await begin(state, "a", 0)
         await begin(state, "b", 0)
     async with opened(path, A) as state:
         await commit(state, 1)
@@ -229,6 +245,7 @@ async def test_epochs_have_a_number_each_and_stay_while_needed(state: State) -> 
 
 
 async def test_outgoing_is_bounded_but_never_empty(state: State) -> None:
+    await begin(state, "a", 0)
     await commit(state, 1, 2, 3, size=100)
     assert [each.sealed.seq for each in await state.outgoing(0, 1)] == [1]
     assert [each.sealed.seq for each in await state.outgoing(0, 250)] == [1, 2]
