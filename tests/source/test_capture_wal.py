@@ -145,10 +145,28 @@ def test_opened_again_after_a_quiet_look(chat: App, rig: Rig) -> None:
     rig.check()
     chat.close()
     rig.check()
+    assert isinstance(rig.capture.position, QuietPosition)
+    rig.comparisons()
+    chat.open(*FAST)
+    chat.sql(ROW, 1000)
+    assert [piece.commits for piece in rig.check()] == [1]
+    assert isinstance(rig.capture.position, WalPosition)
+    assert rig.comparisons() == []
+
+
+def test_a_visit_after_a_quiet_look_is_noticed(chat: App, rig: Rig, path: Path) -> None:
+    rig.check()
+    chat.close()
+    rig.check()
+    let_tick_pass(path)
+    rig.comparisons()
+    chat.open(*FAST)
+    chat.sql(ROW, 1000)
+    chat.close()  # nobody looked
     chat.open(*FAST)
     chat.sql(ROW, 1000)
     rig.check()
-    assert isinstance(rig.capture.position, WalPosition)
+    assert len(rig.comparisons()) == 1
 
 
 def test_a_position_behind_a_closed_log_is_not_kept(chat: App, rig: Rig, path: Path) -> None:

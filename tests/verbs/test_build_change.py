@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from syncd.format.delta import check_follows, decode_delta, encode_delta, group_pages
 from syncd.model import Digest
 from syncd.replica import shadow_digest
-from syncd.replicate import _redo_of, apply_change, build_change
+from syncd.replicate import _redo_of, apply_change, build_change, copy_piece
 from syncd.restore import _apply_deltas
 from syncd.source.pending import Piece
 from syncd.source.shadow import Shadow
@@ -121,3 +121,19 @@ def test_large_changes_are_grouped_and_their_redo_is_in_parts(tmp_path: Path) ->
         assert {row.page_count for row in redo} == {count}
     finally:
         shadow.close()
+
+
+def test_a_first_copy_leaves_holes_until_the_pages_come(tmp_path: Path) -> None:
+    """The log's pages come first, the database's last one among them."""
+    shadow = Shadow(tmp_path / "shadow.db")
+    size, last = 4096, 200_000
+
+    def piece(pages: dict[int, bytes], *, rebase: bool, boundary: bool) -> Piece:
+        return Piece(pages, size, last, rebase, boundary, 0, 1, 1, None)
+
+    copy_piece(piece({last: b"z" * size}, rebase=True, boundary=False), shadow)
+    assert shadow.page_count == last
+    assert shadow.path.stat().st_blocks * 512 < 100 * size
+    copy_piece(piece({1: b"a" * size}, rebase=False, boundary=True), shadow)
+    assert [shadow.read(n, 1)[:1] for n in (1, 2, last)] == [b"a", b"\0", b"z"]
+    shadow.close()
