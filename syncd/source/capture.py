@@ -142,6 +142,7 @@ class Capture:
 
     def take(self) -> Piece:
         """What is pending, as a piece; see Progress for whether it ends at a boundary."""
+        self._keeper.secure()
         return self._pending.take(boundary=self._at_boundary, position=self.position, now_ms=self._now_ms())
 
     @property

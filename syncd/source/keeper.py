@@ -12,7 +12,7 @@ from syncd.log import Event, Log
 from syncd.source.position import WalPosition
 from syncd.source.walindex import Guard
 
-_LONG_BYTES: Final = 16 << 20
+_LONG_BYTES: Final = 6 << 20
 _PRESSED_SECONDS: Final = 2.0
 _AWAIT_SECONDS: Final = 0.2
 _HIGH_RATE: Final = 2500  # frames a second; SQLite's default is to reset the log at 1000 frames
@@ -46,6 +46,12 @@ class Keeper:
     def press(self) -> None:
         """The application is about to outrun us."""
         self._pressed_until = self._monotonic() + _PRESSED_SECONDS
+
+    def secure(self) -> None:
+        """What was read is about to be worked on: under pressure the log must not be reset meanwhile."""
+        if self._guard is not None and self._monotonic() < self._pressed_until and not self._guard.held:
+            self._guard.acquire()
+            self._release_at = 0  # where it is long already, let it go at the next look
 
     def tend(self, before: WalPosition, now: WalPosition, page_size: int) -> None:
         """Called after every look at the log."""
