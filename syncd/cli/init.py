@@ -34,6 +34,7 @@ from syncd.errors import ConfigError, SourceError, SyncdError
 
 _SQLITE_MAGIC: Final = b"SQLite format 3\0"
 _SYSTEM: Final = Path("/etc")
+_RECOVER: Final = Path(__file__).parents[1] / "recover.py"
 _SYSTEM_STATE: Final = Path("/var/lib/syncd")
 _T = TypeVar("_T")
 
@@ -185,6 +186,7 @@ class _Output:
         self.line()
         self.line("Move the recovery kit to another place than this machine, in two copies.", "bold")
         self.line("Without the kit and its passphrase nobody can restore, not even you.")
+        self.line(f"A copy of {_RECOVER} is worth keeping with the kit: it restores without syncd.")
         self.line()
         self.line("Next:")
         if url.startswith("s3:"):

@@ -245,6 +245,7 @@ def test_what_to_do_next_is_told(desk: Desk) -> None:
     made, _ = desk.init()
     said = desk.said
     assert "Move the recovery kit to another place" in said
+    assert "recover.py is worth keeping with the kit" in said
     assert f"syncd run --config {made.config}" in said
     assert f"syncd restore chat --config {made.config} --identity {made.kit} --to FILE" in said
     assert "credentials for the bucket" in said
