@@ -34,7 +34,7 @@ _T = TypeVar("_T")
 _Ts = TypeVarTuple("_Ts")
 
 _PIECE_BYTES: Final = 8 << 20
-_REDO_PART_BYTES: Final = 8 << 20
+_REDO_PART_BYTES: Final = 1 << 20
 _REDO_BYTES: Final = 64 << 20
 _SMALL_BYTES: Final = 256 << 10
 _SMALL_LEVEL: Final = 9

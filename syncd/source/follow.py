@@ -25,7 +25,7 @@ from syncd.source.walindex import (
     read_index,
 )
 
-_SURVEY_FRAMES: Final = 1 << 16
+_SURVEY_FRAMES: Final = 1 << 14
 _STAGED_BYTES: Final = 32 << 20  # what is read across a reset has to fit into memory
 _PORTION_BYTES: Final = 1 << 20  # what a poll may exceed `max_bytes` by
 _TRIES: Final = 16
