@@ -6,12 +6,12 @@ from typing import Any, cast
 import pytest
 
 from syncd.log import Event
-from syncd.source.keeper import Keeper
+from syncd.source.keeper import _LONG_BYTES, Keeper
 from syncd.source.position import WalPosition
 from syncd.source.walindex import Guard
 from tests.support.fakes import FakeClock, Recorder
 
-LONG = (16 << 20) // 4096
+LONG = _LONG_BYTES // 4096
 
 
 @dataclass
@@ -70,7 +70,7 @@ def test_a_high_rate_keeps_up_the_pressure(scene: Scene) -> None:
     scene.keeper.press()
     assert scene.look(10)
     for _ in range(3):
-        assert scene.look(scene.at.frame + 1000, seconds=0.1)
+        assert scene.look(scene.at.frame + 300, seconds=0.1)
     assert scene.look(scene.at.frame, seconds=1.9)
     assert not scene.look(scene.at.frame, seconds=0.2)
 
@@ -109,3 +109,14 @@ def test_another_log_gets_another_guard(scene: Scene) -> None:
     scene.keeper.use(None)
     assert not scene.guard.held
     assert not scene.look(20, seconds=0.1)
+
+
+def test_before_work_begins_the_log_is_held_whatever_its_length(scene: Scene) -> None:
+    scene.keeper.secure()
+    assert not scene.guard.held  # no pressure, no lock
+    scene.keeper.press()
+    scene.look(10, seconds=0.01)
+    assert not scene.look(LONG, seconds=0.01)
+    scene.keeper.secure()
+    assert scene.guard.held
+    assert not scene.look(LONG + 50, seconds=0.01)  # the work is done: it may be reset now
