@@ -15,7 +15,10 @@ from syncd.source.walindex import Guard
 _LONG_BYTES: Final = 6 << 20
 _PRESSED_SECONDS: Final = 2.0
 _AWAIT_SECONDS: Final = 0.2
-_HIGH_RATE: Final = 2500  # frames a second; SQLite's default is to reset the log at 1000 frames
+# Frames a second, and at a look. SQLite's default is to reset the log at 1000 frames.
+_HIGH_RATE: Final = 2500
+_BURST_RATE: Final = 10_000
+_BURST_FRAMES: Final = 200
 
 
 class Keeper:
@@ -29,6 +32,7 @@ class Keeper:
         self._await_until = 0.0
         self._release_at = 0
         self._looked_at = 0.0
+        self._told = False
 
     @property
     def settled(self) -> bool:
@@ -63,12 +67,15 @@ class Keeper:
         if now.salts != before.salts:
             self._await_until = 0.0
             self._release_at = 0
-        elif guard.held and now.frame - before.frame > _HIGH_RATE * elapsed:
-            self.press()
+        else:
+            read = now.frame - before.frame
+            if read > (_HIGH_RATE if guard.held else _BURST_RATE) * elapsed and read > _BURST_FRAMES:
+                self.press()
         if time >= self._pressed_until:
-            if guard.held:
-                guard.release()
+            guard.release()
+            if self._told:
                 self._log(Event.SOURCE_RELEASED, frames=now.frame)
+                self._told = False
             return
         long = max(2, _LONG_BYTES // page_size)
         self._release_at = self._release_at or long
@@ -76,5 +83,9 @@ class Keeper:
             guard.release()
             self._await_until = time + _AWAIT_SECONDS
             self._release_at = now.frame + long
-        elif not guard.held and now.frame and time >= self._await_until and guard.acquire():
+        elif (
+            not guard.held and now.frame and time >= self._await_until and guard.acquire() and not self._told
+        ):
+            # Once for the whole time of pressure: at full speed it is let go and held again every 40 ms.
             self._log(Event.SOURCE_GUARDED, frames=now.frame)
+            self._told = True

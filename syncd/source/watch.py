@@ -13,8 +13,8 @@ from typing import Final
 
 import watchfiles
 
-_DEBOUNCE_MS: Final = 50
-_STEP_MS: Final = 20
+_DEBOUNCE_MS: Final = 10  # at full speed a log is reset every 36 ms
+_STEP_MS: Final = 5
 
 
 class Watcher:

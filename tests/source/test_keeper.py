@@ -120,3 +120,9 @@ def test_before_work_begins_the_log_is_held_whatever_its_length(scene: Scene) ->
     scene.keeper.secure()
     assert scene.guard.held
     assert not scene.look(LONG + 50, seconds=0.01)  # the work is done: it may be reset now
+
+
+def test_a_burst_is_met_before_it_outruns_us(scene: Scene) -> None:
+    assert not scene.look(150, seconds=0.01)  # fast, but little
+    assert not scene.look(450, seconds=0.1)  # much, but slow
+    assert scene.look(850, seconds=0.03)
