@@ -21,7 +21,7 @@ from syncd import __version__, notify
 from syncd.clock import Clock
 from syncd.config import Config, check_private, load, warnings
 from syncd.envelope.keys import SigningKey
-from syncd.errors import ConfigError, IdentityError, StateError, SyncdError
+from syncd.errors import ConfigError, IdentityError, SourceError, StateError, SyncdError
 from syncd.log import Event, Log, configure, get_logger
 from syncd.replica import Replica, Sealing, open_replica
 from syncd.replicate import Replicator
@@ -103,7 +103,10 @@ class Daemon:
                 try:
                     await self._once(name, stores)
                 except SyncdError as e:
-                    logger_for(database=name)(Event.TARGET_FAILED, error=str(e))
+                    if isinstance(e, StateError):
+                        logger_for(database=name)(Event.STATE_FAILED, error=str(e))
+                    elif not isinstance(e, SourceError):  # capture has told that already
+                        logger_for(database=name)(Event.TARGET_FAILED, error=str(e))
                     failures.append(e)
         if failures:
             raise failures[0]

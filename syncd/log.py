@@ -98,10 +98,6 @@ class Event(StrEnum):
     REDO_REPLAYED = "redo.replayed"
     # syncd's own state failed; it is closed and opened again: error, retry_ms.
     STATE_FAILED = "state.failed"
-    # A restore begins: seq, source, to.
-    RESTORE_STARTED = "restore.started"
-    # A restore is complete and its digest is right: seq, pages, bytes, duration_ms.
-    RESTORE_FINISHED = "restore.finished"
     # A library below us logged a warning or an error: library, message.
     LIBRARY_WARNED = "library.warned"
 

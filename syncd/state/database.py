@@ -226,11 +226,6 @@ class State:
         async with self._transaction() as run:
             run("INSERT OR REPLACE INTO source VALUES (1, ?, ?, ?, ?)", path, state, error, now_ms)
 
-    async def waiting(self) -> int:
-        """Bytes of sealed deltas that some target in use still lacks."""
-        rows = await self._rows("SELECT coalesce(sum(size), 0) FROM delta")
-        return int(rows[0][0])
-
     @asynccontextmanager
     async def _transaction(self) -> AsyncIterator[Run]:
         """Collect statements, then run them all or none.

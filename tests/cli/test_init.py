@@ -1,118 +1,18 @@
-import io
 import os
-import sqlite3
-import stat
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
-import typer
 from rich.console import Console
-from typer.testing import CliRunner
 
 from syncd.cli import init as module
-from syncd.cli.init import Made, init
-from syncd.config import Config, check_private, load
-from syncd.envelope.identity import Argon2Params, unprotect
+from syncd.cli.init import init
+from syncd.config import check_private, load
+from syncd.envelope.identity import unprotect
 from syncd.envelope.kem import Kem
-from syncd.envelope.keys import Identity, SigningKey
-from syncd.envelope.kit import Kit, parse_kit
-from syncd.errors import ConfigError, SourceError, SyncdError, WouldOverwrite
-
-PASSPHRASE = "correct horse battery staple"
-CHEAP = Argon2Params(memory_kib=64, iterations=1, lanes=1)
-NOW = 1_795_428_000_000
-
-
-class FrozenClock:
-    def now_ms(self) -> int:
-        return NOW
-
-    def monotonic(self) -> float:
-        raise NotImplementedError
-
-    async def sleep(self, seconds: float) -> None:
-        raise NotImplementedError
-
-
-class Script:
-    """Answers in order; what is empty takes the default. Remembers what was asked."""
-
-    def __init__(self, *answers: str) -> None:
-        self.answers = list(answers)
-        self.asked: list[str] = []
-
-    def ask(self, question: str, default: str | None) -> str:
-        self.asked.append(question)
-        answer = self.answers.pop(0) or default
-        assert answer is not None, "a terminal would ask again"
-        return answer
-
-    def ask_secret(self, question: str) -> str:
-        self.asked.append(question)
-        return self.answers.pop(0)
-
-
-class Desk:
-    """A directory with a database and a passphrase file, and `init` with all of its arguments."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path / "desk"
-        self.path.mkdir()
-        self.output = io.StringIO()
-        self.database = path / "chat.db"
-        with sqlite3.connect(self.database) as connection:
-            connection.execute("CREATE TABLE message (body)")
-        connection.close()
-        self.passphrase_file = path / "passphrase"
-        self.passphrase_file.write_text(PASSPHRASE + "\n")
-        self.arguments: dict[str, Any] = {
-            "name": "chat",
-            "database": self.database,
-            "target": "s3://bucket/prefix/",
-            "kit": self.path / "kit.txt",
-            "passphrase_file": self.passphrase_file,
-        }
-
-    def init(self, *answers: str, config: Path | None = None, **changes: Any) -> tuple[Made, Script]:
-        script = Script(*answers)
-        made = init(
-            config or self.path / "syncd.toml",
-            answers=script,
-            console=Console(file=self.output, width=80),
-            clock=FrozenClock(),
-            params=CHEAP,
-            **(self.arguments | changes),
-        )
-        assert script.answers == []
-        return made, script
-
-    def refused(self, error: type[SyncdError], *answers: str, **changes: Any) -> SyncdError:
-        """The error; nothing was written."""
-        before = sorted(self.path.iterdir())
-        with pytest.raises(error) as caught:
-            self.init(*answers, **changes)
-        assert sorted(self.path.iterdir()) == before
-        assert "\n" not in str(caught.value)
-        return caught.value
-
-    @property
-    def said(self) -> str:
-        return self.output.getvalue()
-
-
-@pytest.fixture
-def desk(tmp_path: Path) -> Desk:
-    return Desk(tmp_path)
-
-
-def read(made: Made) -> tuple[Config, SigningKey, Kit]:
-    return load(made.config), SigningKey.parse(made.signing_key.read_text()), parse_kit(made.kit.read_text())
-
-
-def mode(path: Path) -> int:
-    return stat.S_IMODE(path.stat().st_mode)
+from syncd.envelope.keys import Identity
+from syncd.errors import ConfigError, SourceError, WouldOverwrite
+from tests.cli.desk import NOW, PASSPHRASE, Desk, Script, mode, read
 
 
 def test_with_all_arguments_nothing_is_asked_and_three_files_fit_together(desk: Desk) -> None:
@@ -436,42 +336,3 @@ def test_advice_is_given(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 # On a terminal
-
-
-def terminal_app(desk: Desk) -> typer.Typer:
-    app = typer.Typer()
-
-    @app.command()
-    def command() -> None:
-        init(desk.path / "syncd.toml", params=CHEAP)
-
-    return app
-
-
-def test_on_a_terminal(desk: Desk) -> None:
-    answers = ["", str(desk.database), "", "s3://bucket", "", "", PASSPHRASE, PASSPHRASE]
-    result = CliRunner().invoke(terminal_app(desk), input="\n".join([*answers, ""]))
-    assert result.exit_code == 0, result.output
-    assert PASSPHRASE not in result.output
-    assert "A name for it [chat]:" in result.output
-    unprotect(parse_kit((desk.path / "recovery-kit-chat.txt").read_text()).protected_identity, PASSPHRASE)
-
-
-def test_where_nobody_answers_it_says_what_was_asked(desk: Desk) -> None:
-    result = CliRunner().invoke(terminal_app(desk), input="")
-    assert isinstance(result.exception, ConfigError)
-    assert "nobody answered: The application's SQLite database" in str(result.exception)
-    assert list(desk.path.iterdir()) == []
-
-
-def test_an_interrupt_is_an_interrupt(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted(*_args: object, **_kwargs: object) -> str:
-        # As typer does it for Ctrl-C.
-        abort = typer.Abort()
-        abort.__context__ = KeyboardInterrupt()
-        raise abort
-
-    monkeypatch.setattr(typer, "prompt", interrupted)
-    with pytest.raises(typer.Abort):
-        init(desk.path / "syncd.toml")
-    assert list(desk.path.iterdir()) == []

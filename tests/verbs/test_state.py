@@ -71,7 +71,7 @@ async def test_what_was_committed_is_there_after_reopening(tmp_path: Path) -> No
         assert (found.seq, found.position, found.digest) == (2, "elsewhere", Digest(2))
         assert [row.seq async for row in state.redo()] == [1, 2]
         assert await kept(state) == [1, 2]
-        assert await state.waiting() == 20
+        assert (await state.target("a")).waiting_bytes == 20
         await state.trim_redo(1)
         assert [row.seq async for row in state.redo()] == [2]
 
