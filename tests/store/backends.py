@@ -1,6 +1,7 @@
 """The stores that the contract is checked on, each with a way to look past it."""
 
 from abc import ABC, abstractmethod
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -73,8 +74,13 @@ class DirectoryBackend(Backend):
 
     @override
     def raw(self) -> dict[str, bytes]:
-        files = (path for path in self.root.rglob("*") if path.is_file())
-        return {path.relative_to(self.root).as_posix(): path.read_bytes() for path in files}
+        found: dict[str, bytes] = {}
+        for path in self.root.rglob("*"):
+            # A cancelled put goes on in its thread: its temporary file may go while we look.
+            with suppress(FileNotFoundError):
+                if path.is_file():
+                    found[str(path.relative_to(self.root))] = path.read_bytes()
+        return found
 
     @override
     def plant(self, name: str, data: bytes) -> None:
