@@ -128,6 +128,12 @@ def seal_pack(
     return encode_pack(key.number, seal(key, Kind.PACK, pack_label(pack_id), content))
 
 
+def pack_epoch(raw: bytes, name: str) -> int:
+    """The epoch that the clear part of a pack names. Raises ArchiveError."""
+    with _naming(name):
+        return decode_pack(raw)[0]
+
+
 def open_pack(
     key_for_epoch: Callable[[int], EpochKey], pack_id: bytes, raw: bytes, name: str
 ) -> tuple[int, tuple[int, ...], bytes]:

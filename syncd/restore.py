@@ -8,7 +8,6 @@
 """
 
 import asyncio
-import hashlib
 import os
 import tempfile
 from collections import deque
@@ -17,16 +16,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final, Protocol, TypeVar
 
-from syncd.archive import manifest_digest, open_delta, open_epoch, open_pack, read_bundle, read_manifest
 from syncd.destination import check_destination, partial_beside, publish
-from syncd.envelope.epoch import EpochKey
 from syncd.envelope.keys import Identity, VerifyKey
-from syncd.errors import ArchiveError, NoRestorePoint, ObjectNotFound
+from syncd.errors import ArchiveError, NoRestorePoint
 from syncd.format.delta import Delta, SealedDelta, apply_patch, check_follows, decode_delta, encode_delta
 from syncd.format.manifest import Manifest
-from syncd.format.names import deltas_name, epoch_name, pack_name, snapshot_name
 from syncd.model import Digest
-from syncd.policy.plan import BundleEntry, Plan
+from syncd.policy.plan import Plan
+from syncd.reader import Reader
 from syncd.source.shadow import Shadow
 from syncd.store.base import Store
 
@@ -78,12 +75,8 @@ class Restore:
         database: str | None,
         progress: Progress,
     ) -> None:
-        self._store = store
-        self._identity = identity
-        self._verify_key = verify_key
-        self._database = database
+        self._reader = Reader(store, identity=identity, verify_key=verify_key, database=database)
         self._progress = progress
-        self._keys: dict[int, EpochKey] = {}
 
     async def run(self, plan: Plan, to: Path, *, force: bool) -> Restored:
         """Restore to the file `to`. Raises WouldOverwrite, ArchiveError, NoRestorePoint, StoreError."""
@@ -101,13 +94,7 @@ class Restore:
 
     async def _rebuild(self, plan: Plan, image: Shadow) -> Restored:
         start = plan.snapshot
-        manifest = read_manifest(
-            await self._get(snapshot_name(start.generation, start.seq)),
-            generation=start.generation,
-            seq=start.seq,
-            database=self._database,
-            verify_key=self._verify_key,
-        )
+        manifest = await self._reader.manifest(start.generation, start.seq)
         digest = await self._apply_packs(manifest, image)
         seq, captured_ms, count = start.seq, start.captured_ms, 0
         with tempfile.TemporaryFile(dir=image.path.parent) as spool:
@@ -132,14 +119,15 @@ class Restore:
 
     async def _apply_packs(self, manifest: Manifest, image: Shadow) -> Digest:
         """Write the snapshot. Returns its digest, which what was written has."""
-        await self._learn(manifest.generation, [manifest.epoch])
-        expected = manifest_digest(self._keys[manifest.epoch], manifest)
+        expected = await self._reader.digest(manifest)
         image.rebase(manifest.page_size)
         runs: dict[int, list[tuple[int, int, int]]] = {}
         for run in manifest.runs:
             runs.setdefault(run.pack, []).append((run.first_page, run.count, run.offset))
         digest = Digest()
-        async for index, pages in _ahead(range(len(manifest.packs)), lambda i: self._pack(manifest, i, runs)):
+        async for index, pages in _ahead(
+            range(len(manifest.packs)), lambda i: self._pack(manifest, i, runs[i])
+        ):
             digest = await asyncio.to_thread(_write_pages, image, pages, digest)
             self._progress.advance(manifest.packs[index].size)
         image.apply({}, manifest.page_count)
@@ -151,33 +139,28 @@ class Restore:
         return digest
 
     async def _pack(
-        self, manifest: Manifest, index: int, runs: dict[int, list[tuple[int, int, int]]]
+        self, manifest: Manifest, index: int, runs: list[tuple[int, int, int]]
     ) -> dict[int, bytes]:
-        ref = manifest.packs[index]
-        name = pack_name(manifest.generation, ref.pack_id)
-        raw = await self._get(name)
+        pack = await self._reader.pack(manifest, index)
 
-        def unpack() -> dict[int, bytes]:
-            if len(raw) != ref.size or hashlib.sha256(raw).digest() != ref.sha256:
-                raise ArchiveError(f"{name}: it is not the pack that the manifest names")
-            size, numbers, images = open_pack(lambda epoch: self._keys[epoch], ref.pack_id, raw, name)
+        def live() -> dict[int, bytes]:
+            size = pack.page_size
             pages: dict[int, bytes] = {}
-            for first, count, offset in runs.get(index, []):
-                if size != manifest.page_size or numbers[offset : offset + count] != tuple(
-                    range(first, first + count)
-                ):
-                    raise ArchiveError(f"{name}: it does not hold the pages that the manifest names")
+            for first, count, offset in runs:
+                images = pack.run(first, count, offset)
                 for i in range(count):
-                    pages[first + i] = images[(offset + i) * size : (offset + i + 1) * size]
+                    pages[first + i] = bytes(images[i * size : (i + 1) * size])
             return pages
 
-        return await asyncio.to_thread(unpack)
+        return await asyncio.to_thread(live)
 
     async def _deltas(self, plan: Plan, digest: Digest) -> AsyncIterator[tuple[SealedDelta, Delta]]:
         """The deltas behind the snapshot, opened, in order and without a gap."""
         reached = plan.snapshot.seq
         generation = plan.snapshot.generation
-        async for entry, bundle in _ahead(plan.bundles, self._bundle):
+        async for entry, bundle in _ahead(
+            plan.bundles, lambda b: self._reader.bundle(b.generation, b.first_seq)
+        ):
             self._progress.advance(entry.bytes)
             for sealed in bundle:
                 if sealed.seq <= reached:
@@ -191,37 +174,9 @@ class Restore:
                         f"deltas {reached + 1} to {sealed.seq - 1} of generation {generation} are missing",
                         hint=f"restore an earlier position with --seq {reached}, or from another target",
                     )
-                where = f"delta {sealed.seq} of generation {generation}"
-                delta = open_delta(self._keys[sealed.epoch], sealed, digest, where)
+                delta = self._reader.open(generation, sealed, digest)
                 yield sealed, delta
                 digest, reached = delta.digest, sealed.seq
-
-    async def _bundle(self, entry: BundleEntry) -> list[SealedDelta]:
-        name = deltas_name(entry.generation, entry.first_seq)
-        bundle = read_bundle(await self._get(name), first_seq=entry.first_seq, name=name)
-        await self._learn(entry.generation, {sealed.epoch for sealed in bundle})
-        return bundle
-
-    async def _learn(self, generation: str, epochs: Iterable[int]) -> None:
-        """Fetch and open the keys of these epochs."""
-        for number in epochs:
-            if number not in self._keys:
-                self._keys[number] = open_epoch(
-                    await self._get(epoch_name(generation, number)),
-                    database=self._database,
-                    generation=generation,
-                    identity=self._identity,
-                    verify_key=self._verify_key,
-                    number=number,
-                )
-
-    async def _get(self, name: str) -> bytes:
-        try:
-            return await self._store.get(name)
-        except ObjectNotFound as e:
-            raise ArchiveError(
-                f"{name} is missing from {self._store.url}", hint="restore from another target"
-            ) from e
 
 
 def _write_pages(image: Shadow, pages: dict[int, bytes], digest: Digest) -> Digest:
