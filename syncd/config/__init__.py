@@ -1,7 +1,20 @@
 """The configuration: its model, how it is found, read and checked, and the file that `init` writes."""
 
 from syncd.config.load import check_private, find, load, parse
-from syncd.config.model import Batch, Capture, Config, Database, Keys, Log, Stop, Target
+from syncd.config.model import (
+    Batch,
+    Capture,
+    Check,
+    Config,
+    Database,
+    Drill,
+    Keys,
+    Log,
+    Retention,
+    Snapshot,
+    Stop,
+    Target,
+)
 from syncd.config.relations import warnings
 from syncd.config.url import BucketUrl, DirectoryUrl, parse_url
 
@@ -9,11 +22,15 @@ __all__ = [
     "Batch",
     "BucketUrl",
     "Capture",
+    "Check",
     "Config",
     "Database",
     "DirectoryUrl",
+    "Drill",
     "Keys",
     "Log",
+    "Retention",
+    "Snapshot",
     "Stop",
     "Target",
     "check_private",

@@ -9,7 +9,7 @@
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, TypeVar
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
@@ -18,11 +18,15 @@ from syncd.config.units import duration_between, size_between
 from syncd.config.url import BucketUrl, DirectoryUrl, parse_url
 from syncd.envelope.keys import Recipient
 from syncd.errors import IdentityError
+from syncd.schedule import parse_schedule
 
 KIB: Final = 1 << 10
 MIB: Final = 1 << 20
 MINUTE: Final = 60.0
 HOUR: Final = 3600.0
+DAY: Final = 86400.0
+
+_S = TypeVar("_S", bound="Section")
 
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
@@ -92,6 +96,16 @@ def check_distinct(values: tuple[str, ...]) -> tuple[str, ...]:
     return values
 
 
+def check_schedule(text: str) -> str:
+    """Empty, an interval or a cron expression, see syncd.schedule. Raises ValueError."""
+    parse_schedule(text)
+    return text
+
+
+def _as_path_or_none(value: object) -> Path | None:
+    return None if value == "" else check_path(value)
+
+
 def _as_tuple(value: object) -> object:
     return tuple(value) if isinstance(value, list) else value
 
@@ -103,6 +117,12 @@ MaxBytes = Annotated[int, BeforeValidator(size_between(64 * KIB, 64 * MIB))]
 PollInterval = Annotated[float, BeforeValidator(duration_between(0.02, MINUTE))]
 Drain = Annotated[float, BeforeValidator(duration_between(0, 10 * MINUTE))]
 Timeout = Annotated[float, BeforeValidator(duration_between(1, 10 * MINUTE))]
+Schedule = Annotated[str, AfterValidator(check_schedule)]
+Share = Annotated[float, Field(ge=0, le=1000)]
+Pitr = Annotated[float, BeforeValidator(duration_between(0, 3660 * DAY))]
+Grace = Annotated[float, BeforeValidator(duration_between(MINUTE, 366 * DAY))]
+Count = Annotated[int, Field(ge=0, le=100_000)]
+OptionalPath = Annotated[Path | None, BeforeValidator(_as_path_or_none)]
 
 
 class Section(BaseModel):
@@ -131,10 +151,6 @@ class BatchOverride(Section):
     max_delay: MaxDelay | None = None
     max_bytes: MaxBytes | None = None
 
-    def over(self, base: Batch) -> Batch:
-        """`base` with what is set here."""
-        return base.model_copy(update=self.model_dump(exclude_none=True))
-
 
 class Capture(Section):
     """`[capture]`: how databases are watched."""
@@ -146,6 +162,71 @@ class Stop(Section):
     """`[stop]`: how long the first signal lets the daemon ship what is waiting."""
 
     drain: Drain = 10.0
+
+
+class Snapshot(Section):
+    """`[snapshot]`: when the whole database is kept again; it costs what changed since the last time.
+
+    `delta_share`: also when deltas since then exceed this share of the database's size; 0 is never.
+    """
+
+    schedule: Schedule = "0 3 * * *"
+    delta_share: Share = 0.5
+
+
+class SnapshotOverride(Section):
+    """`[databases.NAME.snapshot]`: what differs from `[snapshot]`."""
+
+    schedule: Schedule | None = None
+    delta_share: Share | None = None
+
+
+class Retention(Section):
+    """`[retention]`: what is kept, and when the rest is deleted.
+
+    `pitr` and `grace` are seconds; `max_share` of the snapshots, and of the deltas' objects, go at most in
+    one run.
+    """
+
+    schedule: Schedule = "30 3 * * *"
+    pitr: Pitr = 7 * DAY
+    hourly: Count = 0
+    daily: Count = 30
+    weekly: Count = 8
+    monthly: Count = 12
+    yearly: Count = 0
+    minimum: Annotated[int, Field(ge=1, le=100_000)] = 2
+    grace: Grace = DAY
+    max_share: Annotated[float, Field(gt=0, le=1)] = 0.25
+
+
+class RetentionOverride(Section):
+    """`[databases.NAME.retention]`: what differs from `[retention]`."""
+
+    schedule: Schedule | None = None
+    pitr: Pitr | None = None
+    hourly: Count | None = None
+    daily: Count | None = None
+    weekly: Count | None = None
+    monthly: Count | None = None
+    yearly: Count | None = None
+    minimum: Annotated[int, Field(ge=1, le=100_000)] | None = None
+    grace: Grace | None = None
+    max_share: Annotated[float, Field(gt=0, le=1)] | None = None
+
+
+class Drill(Section):
+    """`[drill]`: when a restore is tried. Without an identity on this host it is a sealed self-test."""
+
+    schedule: Schedule = "0 5 * * 0"
+    identity: OptionalPath = None
+    passphrase_file: OptionalPath = None
+
+
+class Check(Section):
+    """`[check]`: when SQLite's quick_check looks at the shadow."""
+
+    schedule: Schedule = "0 4 * * *"
 
 
 class Keys(Section):
@@ -194,6 +275,8 @@ class Database(Section):
         | None
     ) = None
     batch: BatchOverride = BatchOverride()
+    snapshot: SnapshotOverride = SnapshotOverride()
+    retention: RetentionOverride = RetentionOverride()
 
 
 class Config(Section):
@@ -204,13 +287,25 @@ class Config(Section):
     batch: Batch = Batch()
     capture: Capture = Capture()
     stop: Stop = Stop()
+    snapshot: Snapshot = Snapshot()
+    retention: Retention = Retention()
+    drill: Drill = Drill()
+    check: Check = Check()
     keys: Keys
     targets: Annotated[Mapping[Name, Target], Field(min_length=1)]
     databases: Annotated[Mapping[Name, Database], Field(min_length=1)]
 
     def batch_of(self, database: str) -> Batch:
         """The batch limits of one database."""
-        return self.databases[database].batch.over(self.batch)
+        return _over(self.batch, self.databases[database].batch)
+
+    def snapshot_of(self, database: str) -> Snapshot:
+        """When snapshots of one database are taken."""
+        return _over(self.snapshot, self.databases[database].snapshot)
+
+    def retention_of(self, database: str) -> Retention:
+        """What is kept of one database."""
+        return _over(self.retention, self.databases[database].retention)
 
     def state_of(self, database: str) -> Path:
         """Where the state of one database lies."""
@@ -220,3 +315,8 @@ class Config(Section):
         """The names of the targets that a database goes to, in the order of the configuration."""
         chosen = self.databases[database].targets
         return tuple(name for name in self.targets if chosen is None or name in chosen)
+
+
+def _over(base: _S, override: Section) -> _S:
+    """`base` with what `override` sets."""
+    return base.model_copy(update=override.model_dump(exclude_none=True))

@@ -13,7 +13,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from syncd.config.model import Batch, Capture, Log, Stop, Target
+from syncd.config.model import (
+    Batch,
+    Capture,
+    Check,
+    Drill,
+    Log,
+    Retention,
+    Snapshot,
+    Stop,
+    Target,
+)
 from syncd.config.units import format_duration, format_size
 from syncd.config.url import BucketUrl, parse_url
 
@@ -26,6 +36,8 @@ _BARE_KEY: Final = re.compile(r"[A-Za-z0-9_-]+")
 _HEAD: Final = """\
 # The configuration of syncd. Options that are commented out stand at their defaults.
 # Durations: "500ms", "5s", "10m", "2h", "7d". Sizes: "512KiB", "4MiB", or a number of bytes.
+# Schedules: an interval such as "6h", a cron expression in UTC such as "0 3 * * *", or "" for never. A run
+# that was missed is made up for once.
 # After a change: systemctl reload syncd (or SIGHUP). Unknown options are refused.
 """
 _STATE_DIR: Final = """
@@ -44,6 +56,23 @@ _STOP: Final = """
 # How long a stop (SIGTERM) goes on shipping what waits; the rest is shipped after the next start.
 # Keep TimeoutStopSec of the systemd unit above it.
 """
+_SNAPSHOT: Final = """
+# When the whole database is kept again. It costs what changed since the last snapshot; restores get shorter.
+"""
+_DELTA_SHARE: Final = "# Also when deltas since the last one exceed this share of the database; 0: never."
+_RETENTION: Final = """
+# What is kept. Every moment of the last `pitr`; before that, of the snapshots, the last one of each of the
+# newest N hours, days, weeks, months and years that have one; never fewer than `minimum`. The rest is marked,
+# and deleted a `grace` later: `syncd undelete` takes it back until then. At most `max_share` goes in one run.
+"""
+_DRILL: Final = """
+# When a restore is tried. With a recovery kit on this machine: a random position, restored from the target.
+# Without (the safe choice), a sealed self-test: it cannot prove that your kit opens the archive; run
+# `syncd drill` where the kit is for that.
+"""
+_CHECK: Final = """
+# When SQLite's quick_check looks at the copy of the database, to notice damage in the application's own file.
+"""
 _KEYS: Final = """
 # signing_key: signs what this daemon writes; mode 0600. recipients: the public keys that deltas and snapshots
 # are sealed to. Their identities (private keys) are in the recovery kit, and never on this machine.
@@ -59,7 +88,7 @@ _PROFILE: Final = "# A profile of the AWS configuration; empty: the default one.
 _DATABASES: Final = """
 # The databases to keep safe, one table for each. targets: some of the above; without it, all.
 """
-_OVERRIDE: Final = "# What differs from [batch] above, for this database only."
+_OVERRIDE: Final = "# What differs from the tables of these names above, for this database only."
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,19 +125,26 @@ def render(setup: Setup, *, every_option: bool = False) -> str:
 
 
 def _lines(setup: Setup, off: str) -> Iterator[str]:
-    log, batch, capture, stop = Log(), Batch(), Capture(), Stop()
+    log, capture, stop = Log(), Capture(), Stop()
     yield _HEAD + _STATE_DIR + _set("state_dir", str(setup.state_dir))
     yield "\n[log]\n" + _LEVEL
     yield off + _set("level", log.level)
     yield _FORMAT
     yield off + _set("format", log.format)
     yield _BATCH + "[batch]"
-    yield off + _set("max_delay", format_duration(batch.max_delay))
-    yield off + _set("max_bytes", format_size(batch.max_bytes))
+    yield from _batch(off)
     yield _CAPTURE + "[capture]"
     yield off + _set("poll_interval", format_duration(capture.poll_interval))
     yield _STOP + "[stop]"
     yield off + _set("drain", format_duration(stop.drain))
+    yield _SNAPSHOT + "[snapshot]"
+    yield from _snapshot(off)
+    yield _RETENTION + "[retention]"
+    yield from _retention(off)
+    yield _DRILL + "[drill]"
+    yield from (off + _set(field, getattr(Drill(), field)) for field in Drill.model_fields)
+    yield _CHECK + "[check]"
+    yield off + _set("schedule", Check().schedule)
     yield _KEYS + "[keys]"
     yield _set("signing_key", str(setup.signing_key))
     yield _set("recipients", setup.recipients)
@@ -118,9 +154,30 @@ def _lines(setup: Setup, off: str) -> Iterator[str]:
         yield (_DATABASES if number == 0 else "\n") + f"[databases.{_key(name)}]"
         yield _set("path", str(path))
         yield off + _set("targets", tuple(setup.targets))
-        yield f"\n{_OVERRIDE}\n{off}[databases.{_key(name)}.batch]"
-        yield off + _set("max_delay", format_duration(batch.max_delay))
-        yield off + _set("max_bytes", format_size(batch.max_bytes))
+        yield f"\n{_OVERRIDE}"
+        for table, lines in (("batch", _batch), ("snapshot", _snapshot), ("retention", _retention)):
+            yield f"{off}[databases.{_key(name)}.{table}]"
+            yield from lines(off)
+
+
+def _batch(off: str) -> Iterator[str]:
+    batch = Batch()
+    yield off + _set("max_delay", format_duration(batch.max_delay))
+    yield off + _set("max_bytes", format_size(batch.max_bytes))
+
+
+def _snapshot(off: str) -> Iterator[str]:
+    snapshot = Snapshot()
+    yield off + _set("schedule", snapshot.schedule)
+    yield _DELTA_SHARE
+    yield off + _set("delta_share", snapshot.delta_share)
+
+
+def _retention(off: str) -> Iterator[str]:
+    retention = Retention()
+    for field in Retention.model_fields:
+        value = getattr(retention, field)
+        yield off + _set(field, format_duration(value) if field in {"pitr", "grace"} else value)
 
 
 def _target(name: str, target: TargetSetup, off: str, head: str) -> Iterator[str]:
@@ -138,9 +195,9 @@ def _target(name: str, target: TargetSetup, off: str, head: str) -> Iterator[str
         yield off + _set("profile", defaults.profile)
 
 
-def _set(key: str, value: str | tuple[str, ...]) -> str:
+def _set(key: str, value: str | float | tuple[str, ...] | None) -> str:
     if not isinstance(value, tuple):
-        return f"{key} = {_quote(value)}"
+        return f"{key} = {value if isinstance(value, int | float) else _quote(value or '')}"
     if any(len(item) > _LINE for item in value):
         return f"{key} = [\n{''.join(_wrap(item) for item in value)}]"
     return f"{key} = [{', '.join(_quote(item) for item in value)}]"

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from syncd.config import Batch, Config, check_private, find, load, parse, warnings
+from syncd.config import Batch, Config, Retention, check_private, find, load, parse, warnings
 from syncd.envelope.keys import SigningKey
 from syncd.errors import ConfigError
 
@@ -95,7 +95,7 @@ def test_everything_that_can_be_said(write: Write, recipient: str) -> None:
 def test_every_problem_is_reported_at_once(recipient: str) -> None:
     raw: dict[str, object] = {
         "state_dir": "state",
-        "snapshots": {},
+        "quick": {},
         "log": {"level": "loud", "fromat": "json"},
         "batch": {"max_delay": "5 years", "max_bytes": 3},
         "capture": 5,
@@ -116,7 +116,7 @@ def test_every_problem_is_reported_at_once(recipient: str) -> None:
     assert sorted(problems(raw)) == sorted(
         [
             "state_dir: 'state' - must be an absolute path",
-            f"snapshots: unknown key; known here: {', '.join(Config.model_fields)}",
+            f"quick: unknown key; known here: {', '.join(Config.model_fields)}",
             "log.level: 'loud' - must be 'debug', 'info', 'warning' or 'error'",
             "log.fromat: unknown key; did you mean format?",
             'batch.max_delay: \'5 years\' - must be a duration such as "500ms", "5s", "10m" or "7d"',
@@ -381,3 +381,40 @@ def test_a_config_shows_no_key_in_its_errors() -> None:
     with pytest.raises(ValueError, match="recipients") as caught:
         Config.model_validate({"keys": {"recipients": ["syncd-identity-SECRET"]}})
     assert "SECRET" not in str(caught.value)
+
+
+def test_calendar_options_can_differ_for_a_database(recipient: str) -> None:
+    raw = tables(recipient) | {
+        "snapshot": {"schedule": "6h"},
+        "retention": {"pitr": "3d", "daily": 5, "grace": "2h"},
+    }
+    raw["databases"] = {
+        "chat": {
+            "path": "/srv/chat/chat.db",
+            "snapshot": {"delta_share": 0},
+            "retention": {"daily": 0, "yearly": 7},
+        }
+    }
+    config = parse(raw)
+    assert (config.snapshot_of("chat").schedule, config.snapshot_of("chat").delta_share) == ("6h", 0)
+    retention = config.retention_of("chat")
+    assert (retention.pitr, retention.grace, retention.daily, retention.yearly) == (259_200.0, 7200.0, 0, 7)
+    assert retention.minimum == Retention().minimum
+
+
+@pytest.mark.parametrize(
+    ("table", "option", "value"),
+    [
+        ("snapshot", "schedule", "sometimes"),
+        ("snapshot", "delta_share", -1),
+        ("retention", "minimum", 0),
+        ("retention", "daily", -1),
+        ("retention", "max_share", 0),
+        ("retention", "grace", "1s"),
+        ("drill", "identity", "kit.txt"),
+        ("check", "schedule", "61 * * * *"),
+    ],
+)
+def test_a_bad_calendar_is_named(recipient: str, table: str, option: str, value: object) -> None:
+    raw = tables(recipient) | {table: {option: value}}
+    assert [problem.split(":")[0] for problem in problems(raw)] == [f"{table}.{option}"]
