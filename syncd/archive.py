@@ -81,13 +81,9 @@ def open_epoch(
     Raises ArchiveError where the object is damaged, forged or another one, IdentityError where it is
     fine but not for this identity.
     """
-    name = f"{GENERATIONS}{generation}/epochs/..." if number is None else epoch_name(generation, number)
+    name = _epoch_name(generation, number)
+    epoch = read_epoch(raw, database=database, generation=generation, verify_key=verify_key, number=number)
     with _naming(name):
-        epoch, signed = decode_epoch(raw)
-        verify_key.verify(signed, epoch.signature, domain=_EPOCH_DOMAIN, what="the epoch")
-        _expect("database", epoch.database, database)
-        _expect("generation", epoch.generation, generation)
-        _expect("number", epoch.number, number)
         return unwrap_secret(
             epoch.database,
             epoch.generation,
@@ -96,6 +92,19 @@ def open_epoch(
             identity,
             what=f"epoch {epoch.number}",
         )
+
+
+def read_epoch(
+    raw: bytes, *, database: str | None, generation: str, verify_key: VerifyKey, number: int | None = None
+) -> EpochObject:
+    """An epoch object whose signature is right; needs no identity. Raises ArchiveError."""
+    with _naming(_epoch_name(generation, number)):
+        epoch, signed = decode_epoch(raw)
+        verify_key.verify(signed, epoch.signature, domain=_EPOCH_DOMAIN, what="the epoch")
+        _expect("database", epoch.database, database)
+        _expect("generation", epoch.generation, generation)
+        _expect("number", epoch.number, number)
+        return epoch
 
 
 def seal_delta(key: EpochKey, seq: int, predecessor: Digest, delta: Delta) -> SealedDelta:
@@ -179,6 +188,10 @@ def manifest_digest(key: EpochKey, manifest: Manifest) -> Digest:
             return Digest.parse(raw)
         except ValueError as error:
             raise ArchiveError(f"the digest is malformed: {error}") from error
+
+
+def _epoch_name(generation: str, number: int | None) -> str:
+    return f"{GENERATIONS}{generation}/epochs/..." if number is None else epoch_name(generation, number)
 
 
 def _expect(field: str, found: object, asked: object) -> None:
