@@ -16,8 +16,9 @@ from typing import Final
 from syncd.archive import read_manifest, seal_manifest, seal_pack
 from syncd.envelope.epoch import EpochKey
 from syncd.errors import ArchiveError, ConflictError, ObjectExists
-from syncd.format.manifest import Manifest, PackRef, Run
+from syncd.format.manifest import Manifest, PackRef
 from syncd.format.names import PACK_ID_BYTES, pack_name, snapshot_name
+from syncd.format.runs import Run, Runs
 from syncd.log import Event
 from syncd.replica import Replica
 from syncd.source.shadow import View
@@ -65,7 +66,7 @@ async def take_snapshot(replica: Replica, store: Store, chain: Chain, view: View
         page_size=chain.page_size,
         page_count=chain.page_count,
         packs=tuple(packs),
-        runs=tuple(runs),
+        runs=Runs.of(*runs),
         sealed_digest=b"",
     )
     raw = seal_manifest(key, replica.sealing.signing_key, manifest, chain.digest)

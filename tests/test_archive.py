@@ -12,7 +12,8 @@ from syncd.envelope.kem import Kem
 from syncd.envelope.keys import Identity, SigningKey
 from syncd.errors import ArchiveError, FormatVersionError, IdentityError
 from syncd.format.delta import Delta, PatchGroup, SealedDelta, encode_bundle, make_patch
-from syncd.format.manifest import Manifest, PackRef, Run, encode_manifest, encode_manifest_body, signed_part
+from syncd.format.manifest import Manifest, PackRef, encode_manifest, encode_manifest_body, signed_part
+from syncd.format.runs import Run, Runs
 from syncd.model import Digest
 
 GENERATION, OTHER = "01ARZ3NDEKTSV4RRFFQ69G5FAV", "01ARZ3NDEKTSV4RRFFQ69G5FAW"
@@ -45,7 +46,7 @@ MANIFEST = Manifest(
     page_size=512,
     page_count=2,
     packs=(PackRef(PACK_ID, len(PACK), hashlib.sha256(PACK).digest(), 2),),
-    runs=(Run(1, 2, 0, 0),),
+    runs=Runs.of(Run(1, 2, 0, 0)),
 )
 SNAPSHOT = archive.seal_manifest(KEY, SIGNING, MANIFEST, AFTER)
 

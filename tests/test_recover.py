@@ -19,7 +19,8 @@ from syncd.envelope.keys import Identity, SigningKey
 from syncd.envelope.kit import parse_kit, render_kit
 from syncd.format import names
 from syncd.format.delta import Delta, encode_bundle
-from syncd.format.manifest import Manifest, PackRef, Run
+from syncd.format.manifest import Manifest, PackRef
+from syncd.format.runs import Run, Runs
 from syncd.model import Digest
 from tests.e2e.process import Outcome, environment, syncd
 from tests.format.make_golden import GOLDEN, PASSPHRASE, SIZE, delta, history
@@ -144,7 +145,7 @@ def test_pieces_a_new_page_size_and_a_snapshot_within_a_bundle(tmp_path: Path, t
         page_size=SIZE,
         page_count=2,
         packs=(PackRef(b"p" * 16, len(pack), hashlib.sha256(pack).digest(), 3),),
-        runs=(Run(1, 2, 0, 0),),
+        runs=Runs.of(Run(1, 2, 0, 0)),
     )
     steps = [
         ({}, step_to({}, small, 1)),

@@ -21,6 +21,7 @@ from syncd.format.names import (
     generation_bytes,
     generation_text,
 )
+from syncd.format.runs import Runs, decode_runs, encode_runs
 from syncd.format.wire import MAX_VARINT, ObjectKind, Reader, check_ms, header, varint
 from syncd.model import MAX_PAGE_COUNT, MAX_PAGE_SIZE, MIN_PAGE_SIZE, is_page_size
 
@@ -46,16 +47,6 @@ class PackRef:
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
-    """Pages first_page, first_page + 1, ... are images offset, offset + 1, ... of packs[pack]."""
-
-    first_page: int
-    count: int
-    pack: int
-    offset: int
-
-
-@dataclass(frozen=True, slots=True)
 class Manifest:
     """A snapshot: the whole database after delta `seq`.
 
@@ -72,7 +63,7 @@ class Manifest:
     page_size: int
     page_count: int
     packs: tuple[PackRef, ...]
-    runs: tuple[Run, ...]
+    runs: Runs
     sealed_digest: bytes = b""
 
     def __post_init__(self) -> None:
@@ -91,21 +82,9 @@ class Manifest:
         self._check_map()
 
     def _check_map(self) -> None:
-        page = 1
-        for run in self.runs:
-            if run.first_page != page or run.count < 1:
-                raise ValueError(f"a run of {run.count} pages at page {run.first_page} stands at page {page}")
-            if not 0 <= run.pack < len(self.packs):
-                raise ValueError(f"there is no pack {run.pack}")
-            if run.offset < 0 or run.offset + run.count > self.packs[run.pack].pages:
-                raise ValueError(f"the run at page {page} leaves its pack")
-            page += run.count
-        if page != self.page_count + 1:
-            raise ValueError(f"the runs end at page {page - 1}, the database at page {self.page_count}")
         if len({pack.pack_id for pack in self.packs}) != len(self.packs):
             raise ValueError("a pack is listed twice")
-        if {run.pack for run in self.runs} != set(range(len(self.packs))):
-            raise ValueError("a pack is listed that no run uses")
+        self.runs.check(self.page_count, (pack.pages for pack in self.packs))
 
 
 def encode_manifest_body(manifest: Manifest) -> bytes:
@@ -122,9 +101,7 @@ def encode_manifest_body(manifest: Manifest) -> bytes:
     for pack in manifest.packs:
         out += pack.pack_id + varint(pack.size) + pack.sha256 + varint(pack.pages)
     out += varint(len(manifest.runs))
-    for run in manifest.runs:
-        out += varint(run.count) + varint(run.pack) + varint(run.offset)
-    return bytes(out)
+    return bytes(out) + encode_runs(manifest.runs)
 
 
 def signed_part(body: bytes, sealed_digest: bytes) -> bytes:
@@ -175,12 +152,7 @@ def _decode_fields(reader: Reader) -> Manifest:
         )
         for _ in range(reader.count())
     )
-    runs: list[Run] = []
-    page = 1
-    for _ in range(reader.count()):
-        run = Run(page, count=reader.varint(), pack=reader.varint(), offset=reader.varint())
-        runs.append(run)
-        page += run.count
+    runs = decode_runs(reader, reader.count())
     return Manifest(
         database=database,
         generation=generation,
@@ -191,6 +163,6 @@ def _decode_fields(reader: Reader) -> Manifest:
         page_size=1 << log2,
         page_count=page_count,
         packs=packs,
-        runs=tuple(runs),
+        runs=runs,
         sealed_digest=reader.sized(),
     )

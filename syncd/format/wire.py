@@ -24,6 +24,9 @@ class ObjectKind(Enum):
     PACK = b"P"
     MANIFEST = b"M"
     EPOCH = b"E"
+    HOLD = b"H"
+    LEASE = b"L"
+    TOMBSTONE = b"T"
 
 
 def header(kind: ObjectKind) -> bytes:
@@ -123,6 +126,10 @@ class Reader:
     def sized(self) -> bytes:
         """The next bytes, after their length as an integer."""
         return self.take(self.varint(most=self.left))
+
+    def peek(self) -> memoryview:
+        """All that is left, not taken."""
+        return memoryview(self._raw)[self._at :]
 
     def rest(self) -> bytes:
         """All that is left."""

@@ -13,7 +13,8 @@ from syncd.envelope.keys import Identity, SigningKey
 from syncd.envelope.kit import Kit, render_kit
 from syncd.format import names
 from syncd.format.delta import Delta, PatchGroup, encode_bundle, make_patch
-from syncd.format.manifest import Manifest, PackRef, Run
+from syncd.format.manifest import Manifest, PackRef
+from syncd.format.runs import Run, Runs
 from syncd.model import Digest
 from tests.format.support import GENERATION
 
@@ -84,7 +85,7 @@ def main() -> None:
         page_size=SIZE,
         page_count=7,
         packs=tuple(refs),
-        runs=(Run(1, 4, 0, 0), Run(5, 3, 1, 0)),
+        runs=Runs.of(Run(1, 4, 0, 0), Run(5, 3, 1, 0)),
     )
     objects[names.snapshot_name(GENERATION, 0)] = archive.seal_manifest(
         keys[1], signing, manifest, digests[0]

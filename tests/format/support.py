@@ -6,8 +6,9 @@ from hypothesis import strategies as st
 
 from syncd.format.delta import Delta, PatchGroup
 from syncd.format.epoch import EpochObject, Wrap
-from syncd.format.manifest import Manifest, PackRef, Run
+from syncd.format.manifest import Manifest, PackRef
 from syncd.format.names import generation_text
+from syncd.format.runs import Run, Runs
 from syncd.format.wire import MAX_MS, MAX_VARINT
 from syncd.model import Digest
 
@@ -34,7 +35,7 @@ MANIFEST = Manifest(
     page_size=4096,
     page_count=10,
     packs=(PackRef(b"p" * 16, 9000, b"s" * 32, 7), PackRef(b"q" * 16, 8000, b"t" * 32, 5)),
-    runs=(Run(1, 3, 0, 4), Run(4, 5, 1, 0), Run(9, 2, 0, 1)),
+    runs=Runs.of(Run(1, 3, 0, 4), Run(4, 5, 1, 0), Run(9, 2, 0, 1)),
     sealed_digest=b"d" * 104,
 )
 EPOCH = EpochObject(
@@ -115,6 +116,6 @@ def manifests(draw: st.DrawFn) -> Manifest:
         page_size=1 << draw(st.integers(9, 16)),
         page_count=page - 1,
         packs=packs,
-        runs=tuple(runs),
+        runs=Runs.of(*runs),
         sealed_digest=draw(st.binary(max_size=120)),
     )

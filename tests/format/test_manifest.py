@@ -1,5 +1,6 @@
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 
@@ -8,11 +9,11 @@ from syncd.format import manifest as module
 from syncd.format.manifest import (
     Manifest,
     PackRef,
-    Run,
     decode_manifest,
     encode_manifest,
     encode_manifest_body,
 )
+from syncd.format.runs import Run, Runs
 from tests.format.support import MANIFEST, flips, manifests, truncations
 
 SIGNATURE = bytes(range(64))
@@ -51,8 +52,12 @@ def test_bytes_behind_a_manifest_are_refused() -> None:
 
 
 def test_an_empty_database_has_an_empty_map() -> None:
-    empty = replace(MANIFEST, page_count=0, packs=(), runs=())
+    empty = replace(MANIFEST, page_count=0, packs=(), runs=Runs.of())
     assert decode_manifest(encoded(empty))[0] == empty
+
+
+def table(*rows: tuple[int, int, int]) -> Runs:
+    return Runs(np.array(rows, np.int64))
 
 
 P, Q = MANIFEST.packs
@@ -74,13 +79,12 @@ R, S, T = MANIFEST.runs
         ({"page_count": -1}, "no number of pages"),
         ({"page_count": 11}, "the database at page 11"),
         ({"page_count": 9}, "the database at page 9"),
-        ({"runs": (R, T)}, "stands at page 4"),
-        ({"runs": (R, S, S, T)}, "stands at page 9"),
-        ({"runs": (replace(R, count=0), S, T)}, "stands at page 1"),
-        ({"runs": (replace(R, pack=2), S, T)}, "no pack 2"),
-        ({"runs": (replace(R, pack=-1), S, T)}, "no pack -1"),
-        ({"runs": (replace(R, offset=5), S, T)}, "leaves its pack"),
-        ({"runs": (replace(R, offset=-1), S, T)}, "leaves its pack"),
+        ({"runs": Runs.of(R, S)}, "the runs end at page 8"),
+        ({"runs": table((0, 0, 0), (3, 0, 4), (5, 1, 0), (2, 0, 1))}, "the run at page 1 is empty"),
+        ({"runs": table((3, 2, 4), (5, 1, 0), (2, 0, 1))}, "page 1 names a pack that there is not"),
+        ({"runs": table((3, 0, 4), (5, -1, 0), (2, 0, 1))}, "page 4 names a pack that there is not"),
+        ({"runs": table((3, 0, 5), (5, 1, 0), (2, 0, 1))}, "page 1 leaves its pack"),
+        ({"runs": table((3, 0, 4), (5, 1, 0), (2, 0, -1))}, "page 9 leaves its pack"),
         ({"packs": (P, replace(Q, pack_id=P.pack_id))}, "listed twice"),
         ({"packs": (P, Q, replace(Q, pack_id=b"r" * 16))}, "no run uses"),
     ],
@@ -112,7 +116,7 @@ def test_an_invalid_pack_cannot_be_listed(pack_id: bytes, size: int, sha256: byt
     [
         ("database", "a b", "no name of a database"),
         ("page_count", 11, "the database at page 11"),
-        ("runs", (R, S, Run(9, 2, 0, 6)), "leaves its pack"),
+        ("runs", Runs.of(R, S, Run(9, 2, 0, 6)), "leaves its pack"),
         ("captured_ms", 1 << 62, "no time"),
         ("epoch", 1 << 32, "no epoch"),
     ],
