@@ -282,7 +282,7 @@ class Replicator:
         chain = self._next(replica.chain.generation, replica.chain.seq + 1, piece, change)
         sealed, redo = await self._in_thread(_seal_change, key, chain.seq, self._digest, change)
         outgoing = Outgoing(sealed, piece.boundary, piece.first_ms, piece.last_ms)
-        await replica.state.commit_delta(chain, outgoing, redo)
+        await replica.state.commit_delta(chain, outgoing, redo, sorted(change.images))
         replica.chain = chain
         self._digest = chain.digest
         self._owing = not piece.boundary

@@ -10,17 +10,16 @@
 
 import asyncio
 from collections.abc import Sequence
-from contextlib import ExitStack
 from typing import Final
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, wait_random_exponential
 
 from syncd.errors import ArchiveError, ConflictError, ObjectExists, StoreError, SyncdError
 from syncd.format.delta import decode_bundle, encode_bundle
-from syncd.format.names import deltas_name, epoch_name
+from syncd.format.names import deltas_name
 from syncd.log import Event
 from syncd.replica import Replica
-from syncd.snapshot import take_snapshot
+from syncd.snapshot import Snapshot, conflict, ship_epochs, take_snapshot
 from syncd.state import Outgoing
 from syncd.store.base import Store
 from syncd.store.probe import probe
@@ -44,8 +43,10 @@ class Shipper:
         self._store = store
         self._probed = False
         self._failed = False
+        self._snapshotting = asyncio.Lock()
         self._wake = asyncio.Event()
-        replica.wakes.append(self._wake)
+        self._changed = asyncio.Event()
+        replica.wakes += [self._wake, self._changed]
 
     async def run(self) -> None:
         """Ship until cancelled, or until a failure that no retry can help."""
@@ -90,43 +91,40 @@ class Shipper:
         target = await replica.state.target(self._target)
         cursor = target.cursor
         if cursor is None or target.snapshot is None or await replica.state.has_gap(cursor):
-            return await self._snapshot()
+            return await self._first_snapshot()
         waiting = await replica.state.outgoing(cursor, _BUNDLE_BYTES)
         if not waiting:
             return False
-        await self._ship_epochs(replica.chain.generation, target.epoch)
+        await ship_epochs(replica, self._target, self._store, replica.chain.generation)
         await self._ship_deltas(replica.chain.generation, waiting)
         return True
 
-    async def _snapshot(self) -> bool:
-        """Begin with the whole database. False where the shadow is not at a boundary just now."""
-        replica = self._replica
-        with ExitStack() as stack:
-            async with replica.lock:
-                chain = replica.chain
-                if chain is None or not chain.boundary:
-                    return False
-                key = await replica.key()
-                view = replica.shadow.view()
-                stack.callback(view.close)
-                await replica.state.begin_snapshot(self._target, chain.seq)
-            await replica.state.set_target(self._target, "snapshot")
-            await self._ship_epochs(chain.generation, (await replica.state.target(self._target)).epoch)
-            snapshot = await take_snapshot(replica, self._store, chain, view, key)
-        await replica.state.end_snapshot(
-            self._target, snapshot.seq, snapshot.captured_ms, replica.clock.now_ms()
-        )
-        return True
+    async def snapshot(self, reason: str) -> Snapshot | None:
+        """Take a snapshot now, if one would hold anything new. Raises StoreError, ConflictError.
 
-    async def _ship_epochs(self, generation: str, after: int) -> None:
-        for number, wrapped in await self._replica.state.epochs(after):
-            name = epoch_name(generation, number)
-            try:
-                await self._store.put(name, wrapped)
-            except ObjectExists as e:
-                if await self._store.get(name) != wrapped:
-                    raise self._conflict(name) from e
-            await self._replica.state.set_epoch(self._target, number)
+        None where there is nothing new, or where the target's first one is still to come.
+        """
+        async with self._snapshotting:
+            while True:
+                self._changed.clear()
+                chain = self._replica.chain
+                target = await self._replica.state.target(self._target)
+                if chain is None or target.snapshot in {None, chain.seq}:
+                    return None
+                taken = await take_snapshot(
+                    self._replica, self._target, self._store, first=False, reason=reason
+                )
+                if taken is not None:
+                    return taken
+                await self._changed.wait()  # in the middle of a large batch
+
+    async def _first_snapshot(self) -> bool:
+        """Begin with the whole database. False where the shadow is not at a boundary just now."""
+        async with self._snapshotting:
+            taken = await take_snapshot(
+                self._replica, self._target, self._store, first=True, reason="the target begins"
+            )
+            return taken is not None
 
     async def _ship_deltas(self, generation: str, waiting: Sequence[Outgoing]) -> None:
         replica = self._replica
@@ -157,16 +155,10 @@ class Shipper:
         try:
             there = decode_bundle(await self._store.get(name))
         except ArchiveError as broken:
-            raise self._conflict(name) from broken
+            raise conflict(self._store, name) from broken
         if there != [delta.sealed for delta in waiting[: len(there)]]:
-            raise self._conflict(name) from e
+            raise conflict(self._store, name) from e
         return waiting[: len(there)]
-
-    def _conflict(self, name: str) -> ConflictError:
-        return ConflictError(
-            f"{self._store.url}: {name} was written by another daemon",
-            hint="stop the other daemon, or give this one a target or a name of its own",
-        )
 
     async def note_error(self, error: SyncdError) -> None:
         """Keep the last error for `status`."""

@@ -1,15 +1,20 @@
 """A snapshot: the whole database at one position, as packs and a signed manifest.
 
+- It ships the pages that changed since the last one, and those of packs that are given up; the others
+  stay in the packs that the target has. Nothing is downloaded, no private key is needed.
 - It reads a view of the shadow while capture goes on; nothing of the application is touched.
-- Packs first, the manifest last: a snapshot without its manifest does not exist.
+- Packs first, the manifest last: a snapshot without its manifest does not exist. What it had stored when
+  it was interrupted is noted, and the next one makes use of it.
+- Before it builds on packs, it looks whether they are there and stay there.
 - A manifest that is there already is ours, from a snapshot whose answer was lost or whose process died
   then; otherwise another daemon writes here.
-- Memory is bounded by one pack.
+- Memory is bounded by a few packs.
 """
 
 import asyncio
 import hashlib
 import os
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Final
 
@@ -17,107 +22,244 @@ from syncd.archive import read_manifest, seal_manifest, seal_pack
 from syncd.envelope.epoch import EpochKey
 from syncd.errors import ArchiveError, ConflictError, ObjectExists
 from syncd.format.manifest import Manifest, PackRef
-from syncd.format.names import PACK_ID_BYTES, pack_name, snapshot_name
-from syncd.format.runs import Run, Runs
+from syncd.format.names import (
+    PACK_ID_BYTES,
+    epoch_name,
+    pack_name,
+    packs_dir,
+    parse_pack_id,
+    snapshot_name,
+)
 from syncd.log import Event
+from syncd.policy.packing import Numbers, Packing
 from syncd.replica import Replica
 from syncd.source.shadow import View
-from syncd.state import Chain
+from syncd.state import Chain, Known, decode_changes
 from syncd.store.base import Store
 
 _PACK_BYTES: Final = 4 << 20
 _PACK_LEVEL: Final = 3
+_DEAD_SHARE: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What `take_snapshot` stored."""
+    """What `take_snapshot` stored: its position, pages in all, and what was shipped for it.
+
+    `changed` pages had no image on the target, `moved` ones were in packs that were given up; `bytes` are
+    those of the new packs and the manifest.
+    """
 
     seq: int
-    captured_ms: int
+    pages: int
+    changed: int
+    moved: int
     packs: int
     bytes: int
 
 
-async def take_snapshot(replica: Replica, store: Store, chain: Chain, view: View, key: EpochKey) -> Snapshot:
-    """Ship `view`, the shadow at `chain`. Raises StoreError, ConflictError; then nothing of it counts."""
-    started = replica.clock.monotonic()
-    replica.log(Event.SNAPSHOT_STARTED, seq=chain.seq, pages=chain.page_count)
-    packs: list[PackRef] = []
-    runs: list[Run] = []
-    per_pack = max(1, _PACK_BYTES // view.page_size) if view.page_size else 1
-    while True:
-        pack_id = os.urandom(PACK_ID_BYTES)
-        first, count, raw = await asyncio.to_thread(_next_pack, view, per_pack, key, pack_id)
-        if not count:
-            break
-        await store.put(pack_name(chain.generation, pack_id), raw)
-        runs.append(Run(first_page=first, count=count, pack=len(packs), offset=0))
-        packs.append(
-            PackRef(pack_id=pack_id, size=len(raw), sha256=hashlib.sha256(raw).digest(), pages=count)
-        )
-    manifest = Manifest(
-        database=replica.name,
-        generation=chain.generation,
-        seq=chain.seq,
-        epoch=key.number,
-        captured_ms=chain.captured_ms,
-        created_ms=replica.clock.now_ms(),
-        page_size=chain.page_size,
-        page_count=chain.page_count,
-        packs=tuple(packs),
-        runs=Runs.of(*runs),
-        sealed_digest=b"",
-    )
-    raw = seal_manifest(key, replica.sealing.signing_key, manifest, chain.digest)
-    try:
-        await store.put(snapshot_name(chain.generation, chain.seq), raw)
-    except ObjectExists:
-        await _check_ours(replica, store, manifest)
-    size = sum(pack.size for pack in packs) + len(raw)
-    replica.log(
-        Event.SNAPSHOT_STORED,
-        seq=chain.seq,
-        packs=len(packs),
-        pages=chain.page_count,
-        bytes=size,
-        duration_ms=round((replica.clock.monotonic() - started) * 1000),
-    )
-    return Snapshot(seq=chain.seq, captured_ms=chain.captured_ms, packs=len(packs), bytes=size)
+async def take_snapshot(
+    replica: Replica, target: str, store: Store, *, first: bool, reason: str
+) -> Snapshot | None:
+    """Store a snapshot of what the shadow holds now. Raises StoreError, ConflictError; then none counts.
 
-
-async def _check_ours(replica: Replica, store: Store, mine: Manifest) -> None:
-    """Raises ConflictError unless the manifest that is there says what `mine` says of the database.
-
-    A copy of this state with another history is found out before: its epochs have the same numbers.
+    None where the shadow is not at a boundary just now. With `first`, deltas are kept for the target from
+    this position on.
     """
-    name = snapshot_name(mine.generation, mine.seq)
-    conflict = ConflictError(
+    return await _Taking(replica, target, store, first=first, reason=reason).run()
+
+
+async def ship_epochs(replica: Replica, target: str, store: Store, generation: str) -> None:
+    """Store the wrapped keys that the target lacks. Raises StoreError, ConflictError."""
+    after = (await replica.state.target(target)).epoch
+    for number, wrapped in await replica.state.epochs(after):
+        name = epoch_name(generation, number)
+        try:
+            await store.put(name, wrapped)
+        except ObjectExists as e:
+            if await store.get(name) != wrapped:
+                raise conflict(store, name) from e
+        await replica.state.set_epoch(target, number)
+
+
+def conflict(store: Store, name: str) -> ConflictError:
+    """An object is there under a name that only we should use."""
+    return ConflictError(
         f"{store.url}: {name} was written by another daemon",
         hint="stop the other daemon, or give this one a target or a name of its own",
     )
-    try:
-        there = read_manifest(
-            await store.get(name),
-            generation=mine.generation,
-            seq=mine.seq,
-            database=mine.database,
-            verify_key=replica.sealing.signing_key.verify_key,
+
+
+class _Taking:
+    """One attempt."""
+
+    def __init__(self, replica: Replica, target: str, store: Store, *, first: bool, reason: str) -> None:
+        self._replica = replica
+        self._target = target
+        self._store = store
+        self._first = first
+        self._reason = reason
+        self._packs = 0
+        self._bytes = 0
+
+    async def run(self) -> Snapshot | None:
+        replica = self._replica
+        before = replica.chain
+        if before is None:
+            return None
+        known = await replica.state.snapshots.known(self._target, before.page_size)
+        missing = await self._missing(before.generation, known)
+        with ExitStack() as stack:
+            async with replica.lock:
+                chain = replica.chain
+                if chain is None or not chain.boundary or not _alike(chain, before):
+                    return None
+                key = await replica.key()
+                view = replica.shadow.view()
+                stack.callback(view.close)
+                changes = await replica.state.snapshots.changes(known.oldest)
+                await replica.state.snapshots.begin(self._target, chain.seq, first=self._first)
+            if self._first:
+                await replica.state.set_target(self._target, "snapshot")
+            packing = await asyncio.to_thread(_plan, chain, known, changes, missing)
+            view.want(packing.needed)
+            return await self._take(chain, view, key, packing)
+
+    async def _take(self, chain: Chain, view: View, key: EpochKey, packing: Packing) -> Snapshot:
+        replica = self._replica
+        started = replica.clock.monotonic()
+        changed, moved = packing.changed, packing.moved
+        replica.log(
+            Event.SNAPSHOT_STARTED,
+            target=self._target,
+            seq=chain.seq,
+            pages=chain.page_count,
+            changed=changed,
+            moved=moved,
+            reason=self._reason,
         )
-    except ArchiveError as e:
-        raise conflict from e
-    if (there.captured_ms, there.page_size, there.page_count) != (
-        mine.captured_ms,
-        mine.page_size,
-        mine.page_count,
-    ):
-        raise conflict
+        await ship_epochs(replica, self._target, self._store, chain.generation)
+        await self._ship_packs(chain, view, key, packing)
+        packs, runs = packing.result()
+        manifest = Manifest(
+            database=replica.name,
+            generation=chain.generation,
+            seq=chain.seq,
+            epoch=key.number,
+            captured_ms=chain.captured_ms,
+            created_ms=replica.clock.now_ms(),
+            page_size=chain.page_size,
+            page_count=chain.page_count,
+            packs=packs,
+            runs=runs,
+        )
+        await self._publish(key, chain, manifest)
+        replica.log(
+            Event.SNAPSHOT_STORED,
+            target=self._target,
+            seq=chain.seq,
+            packs=self._packs,
+            pages=chain.page_count,
+            bytes=self._bytes,
+            duration_ms=round((replica.clock.monotonic() - started) * 1000),
+        )
+        return Snapshot(chain.seq, chain.page_count, changed, moved, self._packs, self._bytes)
+
+    async def _ship_packs(self, chain: Chain, view: View, key: EpochKey, packing: Packing) -> None:
+        """The next pack is read and sealed while the one before it travels."""
+        travelling: asyncio.Task[None] | None = None
+        try:
+            for numbers in packing.batches():
+                pack_id = os.urandom(PACK_ID_BYTES)
+                raw = await asyncio.to_thread(_seal, view, key, pack_id, numbers)
+                if travelling is not None:
+                    await travelling
+                ref = PackRef(pack_id, len(raw), hashlib.sha256(raw).digest(), len(numbers))
+                packing.add(ref, numbers)
+                travelling = asyncio.create_task(self._ship_pack(chain, ref, raw, numbers))
+            if travelling is not None:
+                await travelling
+        finally:
+            if travelling is not None and not travelling.done():
+                travelling.cancel()
+                await asyncio.wait([travelling])
+
+    async def _ship_pack(self, chain: Chain, ref: PackRef, raw: bytes, numbers: Numbers) -> None:
+        await self._store.put(pack_name(chain.generation, ref.pack_id), raw)
+        await self._replica.state.snapshots.add_pack(
+            self._target, ref, seq=chain.seq, page_size=chain.page_size, numbers=numbers
+        )
+        self._packs += 1
+        self._bytes += ref.size
+
+    async def _publish(self, key: EpochKey, chain: Chain, manifest: Manifest) -> None:
+        replica = self._replica
+        raw = seal_manifest(key, replica.sealing.signing_key, manifest, chain.digest)
+        name = snapshot_name(chain.generation, chain.seq)
+        try:
+            await self._store.put(name, raw)
+        except ObjectExists:
+            raw = await self._store.get(name)
+            manifest = self._ours(raw, manifest)
+        self._bytes += len(raw)
+        await replica.state.snapshots.end(self._target, manifest, raw, replica.clock.now_ms())
+
+    def _ours(self, raw: bytes, mine: Manifest) -> Manifest:
+        """The manifest that is there already, if it says what `mine` says. Raises ConflictError.
+
+        A copy of this state with another history is found out before: its epochs have the same numbers.
+        """
+        foreign = conflict(self._store, snapshot_name(mine.generation, mine.seq))
+        try:
+            there = read_manifest(
+                raw,
+                generation=mine.generation,
+                seq=mine.seq,
+                database=mine.database,
+                verify_key=self._replica.sealing.signing_key.verify_key,
+            )
+        except ArchiveError as e:
+            raise foreign from e
+        if (there.captured_ms, there.page_size, there.page_count) != (
+            mine.captured_ms,
+            mine.page_size,
+            mine.page_count,
+        ):
+            raise foreign
+        return there
+
+    async def _missing(self, generation: str, known: Known) -> frozenset[bytes]:
+        """Packs that cannot be built on: gone, of another size, or about to go."""
+        wanted = {pack.ref.pack_id: pack.ref.size for pack in known.packs}
+        wanted |= {ref.pack_id: ref.size for ref in known.base.packs} if known.base else {}
+        if not wanted:
+            return frozenset()
+        there = {
+            parse_pack_id(info.name): info.size async for info in self._store.objects(packs_dir(generation))
+        }
+        missing = {pack_id for pack_id, size in wanted.items() if there.get(pack_id) != size}
+        return frozenset(missing)
 
 
-def _next_pack(view: View, count: int, key: EpochKey, pack_id: bytes) -> tuple[int, int, bytes]:
-    """The next pages as a sealed pack: (first page, pages, object). No pages at the end."""
-    first, images = view.read(count)
-    if not images:
-        return first, 0, b""
-    pages = list(enumerate(images, first))
-    return first, len(pages), seal_pack(key, pack_id, view.page_size, pages, _PACK_LEVEL)
+def _alike(chain: Chain, before: Chain) -> bool:
+    """Whether what is known of the target's packs, from before the lock was taken, still applies."""
+    return (chain.generation, chain.page_size) == (before.generation, before.page_size)
+
+
+def _plan(chain: Chain, known: Known, changes: list[tuple[int, bytes]], missing: frozenset[bytes]) -> Packing:
+    return Packing(
+        chain.page_count,
+        full=max(1, _PACK_BYTES // chain.page_size) if chain.page_size else 1,
+        base=known.base,
+        known=known.packs,
+        changes=decode_changes(changes),
+        missing=missing,
+        dead_share=_DEAD_SHARE,
+    )
+
+
+def _seal(view: View, key: EpochKey, pack_id: bytes, numbers: Numbers) -> bytes:
+    pages = numbers.tolist()
+    return seal_pack(
+        key, pack_id, view.page_size, list(zip(pages, view.read(pages), strict=True)), _PACK_LEVEL
+    )

@@ -9,10 +9,13 @@
 import os
 import tempfile
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
 
 from syncd.errors import StateError
 
@@ -71,11 +74,8 @@ class Shadow:
 
     def read_many(self, numbers: Iterable[int]) -> Iterator[tuple[int, bytes]]:
         """The images of these pages (ascending numbers), reading neighbours together."""
-        limit = max(1, _READ_BYTES // self.page_size) if self.page_size else 1
-        for first, count in stretches(numbers, limit):
-            block = self.read(first, count)
-            for i in range(count):
-                yield first + i, block[i * self.page_size : (i + 1) * self.page_size]
+        with _translated(self.path):
+            yield from _read_pages(self.fd, self.page_size, numbers)
 
     def view(self) -> "View":
         """The database as it is now, readable while `apply` goes on. Close it when done."""
@@ -90,43 +90,46 @@ class Shadow:
 
 
 class View:
-    """The shadow frozen at one position, read once from the first page to the last.
+    """The shadow frozen at one position; each page can be read once.
 
-    Pages that capture is about to overwrite and that were not read yet are copied to an unnamed
-    temporary file beside the shadow.
+    Pages that capture is about to overwrite, and that are wanted and were not read yet, are copied to an
+    unnamed temporary file beside the shadow.
     """
 
     def __init__(self, shadow: Shadow) -> None:
         self._shadow = shadow
         self.page_size = shadow.page_size
         self.page_count = shadow.page_count
-        self._next = 1
+        self._wanted = np.ones(self.page_count + 1, np.bool_)
         self._kept: dict[int, int] = {}
         self._file = tempfile.TemporaryFile(dir=shadow.path.parent)  # noqa: SIM115 - lives as long as the view
+
+    def want(self, numbers: NDArray[np.int64]) -> None:
+        """Only these pages will be read; the others need not be kept any more."""
+        wanted = np.zeros_like(self._wanted)
+        wanted[numbers] = True
+        with self._shadow.lock:
+            self._wanted &= wanted
 
     def keep(self, numbers: Iterable[int]) -> None:
         """Called by the shadow, under its lock, before these pages change."""
         for number in numbers:
-            if self._next <= number <= self.page_count and number not in self._kept:
+            if number <= self.page_count and self._wanted[number] and number not in self._kept:
                 image = read_padded(self._shadow.fd, self.page_size, (number - 1) * self.page_size)
                 self._kept[number] = self._file.seek(0, os.SEEK_END)
                 self._file.write(image)
 
-    def read(self, count: int) -> tuple[int, list[bytes]]:
-        """The next `count` pages: (number of the first, images). An empty list at the end."""
+    def read(self, numbers: Sequence[int]) -> list[bytes]:
+        """The images of these pages (ascending numbers of pages that are wanted and were not read)."""
         with self._shadow.lock, _translated(self._shadow.path):
-            first = self._next
-            count = min(count, self.page_count - first + 1)
-            size = self.page_size
-            block = read_padded(self._shadow.fd, count * size, (first - 1) * size)
-            images = [block[i * size : (i + 1) * size] for i in range(count)]
-            for i in range(count):
-                at = self._kept.pop(first + i, None)
+            images = dict(_read_pages(self._shadow.fd, self.page_size, numbers))
+            for number in numbers:
+                at = self._kept.pop(number, None)
                 if at is not None:
                     self._file.seek(at)
-                    images[i] = self._file.read(size)
-            self._next += count
-        return first, images
+                    images[number] = self._file.read(self.page_size)
+                self._wanted[number] = False
+        return list(images.values())
 
     def close(self) -> None:
         """Stop keeping pages aside."""
@@ -141,6 +144,14 @@ def _translated(path: Path) -> Iterator[None]:
         yield
     except OSError as e:
         raise StateError(f"{path} cannot be read or written: {e.strerror}", hint="check its disk") from e
+
+
+def _read_pages(fd: int, size: int, numbers: Iterable[int]) -> Iterator[tuple[int, bytes]]:
+    limit = max(1, _READ_BYTES // size) if size else 1
+    for first, count in stretches(numbers, limit):
+        block = read_padded(fd, count * size, (first - 1) * size)
+        for i in range(count):
+            yield first + i, block[i * size : (i + 1) * size]
 
 
 def read_padded(fd: int, size: int, offset: int) -> bytes:

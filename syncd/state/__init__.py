@@ -14,22 +14,27 @@ from syncd.state.records import (
     SHADOW_FILE,
     STATE_FILE,
     Chain,
+    Job,
     Outgoing,
     Redo,
     Status,
     TargetState,
 )
+from syncd.state.snapshots import Known, decode_changes
 
 __all__ = [
     "LOCK_FILE",
     "SHADOW_FILE",
     "STATE_FILE",
     "Chain",
+    "Job",
+    "Known",
     "Outgoing",
     "Redo",
     "State",
     "Status",
     "TargetState",
+    "decode_changes",
     "open_state",
     "read_status",
 ]

@@ -1,20 +1,31 @@
-"""The connection, its transactions, and everything that changes the state."""
+"""The schema, and everything that changes the state but for snapshots and jobs."""
 
 import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Final
 
 import aiosqlite
 
-from syncd.clock import to_completion
 from syncd.errors import StateError
 from syncd.format.delta import SealedDelta
-from syncd.state.records import TARGETS_QUERY, Chain, Outgoing, Redo, TargetState, chain_of, target_of
+from syncd.state.connection import Connection, Run
+from syncd.state.jobs import JobTable
+from syncd.state.records import (
+    TARGETS_QUERY,
+    Chain,
+    Outgoing,
+    Redo,
+    TargetState,
+    chain_of,
+    encode_pages,
+    target_of,
+)
+from syncd.state.snapshots import SnapshotTables, trim
 
-_VERSION: Final = 1
+_VERSION: Final = 2
+_MERGE_AFTER: Final = 1024  # deltas
 _SCHEMA: Final = """
 CREATE TABLE chain (
     one INTEGER PRIMARY KEY CHECK (one = 1),
@@ -42,52 +53,63 @@ CREATE TABLE source (
     error_ms INTEGER NOT NULL
 );
 """
-
-
-class Run(Protocol):
-    """Adds a statement to a transaction."""
-
-    def __call__(self, statement: str, /, *values: object) -> None:
-        """See the class."""
-        ...
+# What version 2 added: the calendar.
+_SECOND: Final = """
+ALTER TABLE target ADD COLUMN map BLOB;
+ALTER TABLE target ADD COLUMN map_seq INTEGER;
+ALTER TABLE target ADD COLUMN attempt INTEGER;
+ALTER TABLE target ADD COLUMN delta_bytes INTEGER NOT NULL DEFAULT 0;
+CREATE TABLE changed (seq INTEGER PRIMARY KEY, pages BLOB NOT NULL);
+CREATE TABLE pack (
+    target TEXT NOT NULL, id BLOB NOT NULL, size INTEGER NOT NULL, sha256 BLOB NOT NULL, seq INTEGER NOT NULL,
+    page_size INTEGER NOT NULL, pages BLOB NOT NULL, PRIMARY KEY (target, id)
+);
+CREATE TABLE job (
+    name TEXT PRIMARY KEY, last_ms INTEGER NOT NULL, ok INTEGER NOT NULL, detail TEXT NOT NULL
+);
+"""
 
 
 class State:
     """One database's state; make it with `open_state`. Raises StateError."""
 
-    def __init__(self, connection: aiosqlite.Connection) -> None:
-        self._db = connection
-        self._lock = asyncio.Lock()
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self.snapshots = SnapshotTables(connection)
+        self.jobs = JobTable(connection)
+        self._unmerged = 0
 
     async def close(self) -> None:
         """Close the connection; waits for a running statement."""
-        await self._db.close()
+        await self._connection.close()
 
     async def chain(self) -> Chain | None:
         """Where the chain stands, None before the first copy is complete."""
-        rows = await self._rows("SELECT * FROM chain")
+        rows = await self._connection.rows("SELECT * FROM chain")
         return chain_of(rows[0]) if rows else None
 
     async def begin_chain(self, chain: Chain) -> None:
         """Start a generation: whatever was on its way belongs to an earlier one and goes."""
-        async with self._transaction() as run:
-            for table in ("chain", "delta", "redo", "epoch"):
+        async with self._connection.transaction() as run:
+            for table in ("chain", "delta", "redo", "epoch", "changed", "pack"):
                 run(f"DELETE FROM {table}")  # noqa: S608 - the names stand above
             run(
                 "UPDATE target SET cursor = NULL, snapshot = NULL, stored = NULL, epoch = 0,"
-                " state = 'waiting', error = ''"
+                " map = NULL, map_seq = NULL, attempt = NULL, delta_bytes = 0, state = 'waiting', error = ''"
             )
             _put_chain(run, chain)
 
     async def move(self, position: str) -> None:
         """The application's files moved on, the database did not change."""
-        async with self._transaction() as run:
+        async with self._connection.transaction() as run:
             run("UPDATE chain SET position = ?", position)
 
-    async def commit_delta(self, chain: Chain, outgoing: Outgoing, redo: Sequence[Redo]) -> None:
-        """Acknowledge a batch: from here on it is not lost."""
+    async def commit_delta(
+        self, chain: Chain, outgoing: Outgoing, redo: Sequence[Redo], changed: Sequence[int] = ()
+    ) -> None:
+        """Acknowledge a batch, which changed these pages: from here on it is not lost."""
         delta = outgoing.sealed
-        async with self._transaction() as run:
+        async with self._connection.transaction() as run:
             run(
                 "INSERT INTO delta VALUES (?, ?, ?, ?, ?, ?, ?)",
                 *(delta.seq, delta.epoch, delta.sealed, len(delta.sealed)),
@@ -100,41 +122,48 @@ class State:
                 )
             # A target that has not begun will begin with a snapshot: nobody needs a delta before.
             run("DELETE FROM delta WHERE NOT EXISTS (SELECT 1 FROM target WHERE in_use AND cursor NOT NULL)")
+            run("INSERT INTO changed VALUES (?, ?)", delta.seq, encode_pages(changed))
             _put_chain(run, chain)
+        self._unmerged += 1
+        if self._unmerged >= _MERGE_AFTER:
+            self._unmerged = 0
+            await self.snapshots.merge_changes()
 
     async def redo(self) -> AsyncIterator[Redo]:
         """What may have to be applied to the shadow again, in order."""
-        keys = await self._rows("SELECT seq, part FROM redo ORDER BY seq, part")
+        keys = await self._connection.rows("SELECT seq, part FROM redo ORDER BY seq, part")
         for key in keys:
             query = "SELECT seq, page_size, page_count, rebase, images FROM redo WHERE seq = ? AND part = ?"
-            for row in await self._rows(query, *key):
+            for row in await self._connection.rows(query, *key):
                 yield Redo(row[0], row[1], row[2], bool(row[3]), row[4])
 
     async def trim_redo(self, seq: int) -> None:
         """The shadow is durable up to this delta."""
-        async with self._transaction() as run:
+        async with self._connection.transaction() as run:
             run("DELETE FROM redo WHERE seq <= ?", seq)
 
     async def next_epoch(self) -> int:
         """A number that no epoch of this generation ever had, even if the process dies now."""
-        async with self._transaction() as run:
+        async with self._connection.transaction() as run:
             run("UPDATE chain SET next_epoch = next_epoch + 1")
-        rows = await self._rows("SELECT next_epoch FROM chain")
+        rows = await self._connection.rows("SELECT next_epoch FROM chain")
         return int(rows[0][0])
 
     async def add_epoch(self, number: int, wrapped: bytes) -> None:
         """Keep the wrapped key until the targets have it."""
-        async with self._transaction() as run:
+        async with self._connection.transaction() as run:
             run("INSERT INTO epoch VALUES (?, ?)", number, wrapped)
 
     async def epochs(self, after: int) -> list[tuple[int, bytes]]:
         """Wrapped keys with larger numbers, in order."""
-        rows = await self._rows("SELECT number, object FROM epoch WHERE number > ? ORDER BY number", after)
+        rows = await self._connection.rows(
+            "SELECT number, object FROM epoch WHERE number > ? ORDER BY number", after
+        )
         return [(row[0], row[1]) for row in rows]
 
     async def outgoing(self, after: int, most_bytes: int, most: int = 4096) -> list[Outgoing]:
         """Deltas behind `after` in order: at least one if there is any, else bounded both ways."""
-        sizes = await self._rows(
+        sizes = await self._connection.rows(
             "SELECT seq, size FROM delta WHERE seq > ? ORDER BY seq LIMIT ?", after, most
         )
         last, total = after, 0
@@ -143,7 +172,7 @@ class State:
             if total > most_bytes and last > after:
                 break
             last = seq
-        rows = await self._rows(
+        rows = await self._connection.rows(
             "SELECT seq, epoch, sealed, boundary, first_ms, last_ms FROM delta"
             " WHERE seq > ? AND seq <= ? ORDER BY seq",
             *(after, last),
@@ -152,7 +181,7 @@ class State:
 
     async def use_targets(self, targets: Sequence[tuple[str, str]]) -> None:
         """Exactly these (name, URL) are in use. One whose URL changed begins anew."""
-        async with self._transaction() as run:
+        async with self._connection.transaction() as run:
             run("UPDATE target SET in_use = 0")
             for name, url in targets:
                 run("DELETE FROM target WHERE name = ? AND url <> ?", name, url)
@@ -161,45 +190,34 @@ class State:
                     " ON CONFLICT (name) DO UPDATE SET in_use = 1, state = 'waiting'",
                     *(name, url),
                 )
+            # What its next snapshot would be built on is forgotten: changes are not kept for it.
+            run("UPDATE target SET map = NULL, map_seq = NULL, attempt = NULL WHERE in_use = 0")
+            run("DELETE FROM pack WHERE target NOT IN (SELECT name FROM target WHERE in_use = 1)")
 
     async def target(self, name: str) -> TargetState:
         """One target's state."""
-        return target_of((await self._rows(TARGETS_QUERY + " WHERE t.name = ?", name))[0])
+        return target_of((await self._connection.rows(TARGETS_QUERY + " WHERE t.name = ?", name))[0])
 
     async def has_gap(self, cursor: int) -> bool:
         """Whether deltas that a target at `cursor` needs are gone already."""
-        rows = await self._rows("SELECT min(seq) FROM delta")
+        rows = await self._connection.rows("SELECT min(seq) FROM delta")
         chain = await self.chain()
         seq = chain.seq if chain else 0
         first = rows[0][0]
         return cursor > seq or (first > cursor + 1 if first is not None else seq > cursor)
 
-    async def begin_snapshot(self, name: str, seq: int) -> None:
-        """Deltas behind `seq` are kept for this target from now on."""
-        async with self._transaction() as run:
-            run("UPDATE target SET cursor = ?, snapshot = NULL WHERE name = ?", seq, name)
-
-    async def end_snapshot(self, name: str, seq: int, captured_ms: int, now_ms: int) -> None:
-        """The snapshot is complete: its position can be restored from there."""
-        async with self._transaction() as run:
-            run(
-                "UPDATE target SET snapshot = ?1, stored = ?1, stored_ms = ?2, captured_ms = ?3,"
-                " state = 'ok', error = '' WHERE name = ?4",
-                *(seq, now_ms, captured_ms, name),
-            )
-            _trim(run)
-
     async def set_epoch(self, name: str, number: int) -> None:
         """The target has this wrapped key and all before it."""
-        async with self._transaction() as run:
+        async with self._connection.transaction() as run:
             run("UPDATE target SET epoch = ? WHERE name = ?", number, name)
 
     async def stored(self, name: str, sent: Sequence[Outgoing], now_ms: int) -> None:
         """The target has these deltas; what nobody needs any more goes."""
-        async with self._transaction() as run:
+        async with self._connection.transaction() as run:
             run(
-                "UPDATE target SET cursor = ?, state = 'ok', error = '' WHERE name = ?",
-                *(sent[-1].sealed.seq, name),
+                "UPDATE target SET cursor = ?, delta_bytes = delta_bytes + ?, state = 'ok', error = ''"
+                " WHERE name = ?",
+                *(sent[-1].sealed.seq, sum(len(delta.sealed.sealed) for delta in sent), name),
             )
             for delta in reversed(sent):
                 if delta.boundary:
@@ -208,11 +226,11 @@ class State:
                         *(delta.sealed.seq, now_ms, delta.last_ms, name),
                     )
                     break
-            _trim(run)
+            trim(run)
 
     async def set_target(self, name: str, state: str, error: str = "", now_ms: int = 0) -> None:
         """For `status`: what the target is doing, and its last error."""
-        async with self._transaction() as run:
+        async with self._connection.transaction() as run:
             if error:
                 run(
                     "UPDATE target SET state = ?, error = ?, error_ms = ? WHERE name = ?",
@@ -223,41 +241,8 @@ class State:
 
     async def set_source(self, path: str, state: str, error: str = "", now_ms: int = 0) -> None:
         """For `status`: what capture is doing, and its last error."""
-        async with self._transaction() as run:
+        async with self._connection.transaction() as run:
             run("INSERT OR REPLACE INTO source VALUES (1, ?, ?, ?, ?)", path, state, error, now_ms)
-
-    @asynccontextmanager
-    async def _transaction(self) -> AsyncIterator[Run]:
-        """Collect statements, then run them all or none.
-
-        One connection serves several tasks, and a task may be cancelled at any point: a transaction
-        that has begun is always brought to its end before the cancellation goes on.
-        """
-        statements: list[tuple[str, tuple[object, ...]]] = []
-        yield lambda statement, *values: statements.append((statement, values))
-        async with self._lock:
-            await to_completion(self._apply(statements))
-
-    async def _apply(self, statements: Sequence[tuple[str, tuple[object, ...]]]) -> None:
-        try:
-            await self._db.execute("BEGIN IMMEDIATE")
-            try:
-                for statement, values in statements:
-                    await self._db.execute(statement, values)
-                await self._db.execute("COMMIT")
-            except sqlite3.Error:
-                await self._db.rollback()
-                raise
-        except sqlite3.Error as e:
-            raise _translate(e) from e
-
-    async def _rows(self, query: str, *values: object) -> list[tuple[Any, ...]]:
-        """Under the lock: the same connection would see another task's unfinished transaction."""
-        async with self._lock:
-            try:
-                return [tuple(row) for row in await self._db.execute_fetchall(query, values)]
-            except sqlite3.Error as e:
-                raise _translate(e) from e
 
 
 async def open_state(path: Path) -> State:
@@ -272,7 +257,7 @@ async def open_state(path: Path) -> State:
             raise
     except (sqlite3.Error, OSError) as e:
         raise StateError(f"{path} cannot be used: {e}", hint="check the state directory and its disk") from e
-    return State(connection)
+    return State(Connection(connection))
 
 
 async def _prepare(connection: aiosqlite.Connection, path: Path) -> None:
@@ -281,24 +266,14 @@ async def _prepare(connection: aiosqlite.Connection, path: Path) -> None:
         await connection.execute_fetchall(f"PRAGMA {pragma}")
     rows = list(await connection.execute_fetchall("PRAGMA user_version"))
     version = int(rows[0][0])
-    if version == 0:
-        await connection.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {_VERSION}; COMMIT;")
-    elif version != _VERSION:
+    if version < _VERSION:
+        missing = _SECOND if version else _SCHEMA + _SECOND
+        await connection.executescript(f"BEGIN; {missing} PRAGMA user_version = {_VERSION}; COMMIT;")
+    elif version > _VERSION:
         raise StateError(
-            f"{path} was made by another version of syncd (schema {version}, not {_VERSION})",
+            f"{path} was made by a newer version of syncd (schema {version}, not {_VERSION})",
             hint="use that version, or remove the state directory to begin a new generation",
         )
-
-
-def _trim(run: Run) -> None:
-    """Drop what every target in use has; one that has not begun will begin with a snapshot."""
-    least = "(SELECT min(cursor) FROM target WHERE in_use = 1 AND cursor IS NOT NULL)"
-    run(f"DELETE FROM delta WHERE seq <= {least}")  # noqa: S608 - constants
-    run(
-        "DELETE FROM epoch WHERE number < (SELECT max(number) FROM epoch)"
-        " AND number < coalesce((SELECT min(epoch) FROM delta), number + 1)"
-        " AND number <= (SELECT min(epoch) FROM target WHERE in_use = 1 AND cursor IS NOT NULL)"
-    )
 
 
 def _put_chain(run: Run, chain: Chain) -> None:
@@ -311,7 +286,3 @@ def _put_chain(run: Run, chain: Chain) -> None:
         *(chain.generation, chain.seq, bytes(chain.digest), chain.page_size, chain.page_count),
         *(chain.boundary, chain.position, chain.captured_ms),
     )
-
-
-def _translate(e: sqlite3.Error) -> StateError:
-    return StateError(f"syncd's own state could not be written or read: {e}", hint="check its disk")

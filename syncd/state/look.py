@@ -4,7 +4,7 @@ import sqlite3
 from pathlib import Path
 
 from syncd.errors import StateError
-from syncd.state.records import TARGETS_QUERY, Status, chain_of, target_of
+from syncd.state.records import TARGETS_QUERY, Job, Status, chain_of, target_of
 
 
 def read_status(path: Path) -> Status:
@@ -17,6 +17,7 @@ def read_status(path: Path) -> Status:
                 return Status(None, "", "new", "", 0, ())
             chain = connection.execute("SELECT * FROM chain").fetchone()
             source = connection.execute("SELECT path, state, error, error_ms FROM source").fetchone()
+            jobs = connection.execute("SELECT name, last_ms, ok, detail FROM job ORDER BY name").fetchall()
             targets = connection.execute(TARGETS_QUERY + " WHERE t.in_use ORDER BY t.name").fetchall()
         finally:
             connection.close()
@@ -30,4 +31,5 @@ def read_status(path: Path) -> Status:
         source_error=error,
         source_error_ms=error_ms,
         targets=tuple(target_of(row) for row in targets),
+        jobs=tuple(Job(row[0], row[1], bool(row[2]), row[3]) for row in jobs),
     )

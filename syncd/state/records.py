@@ -1,19 +1,25 @@
 """What state knows, as values; and how a row of its tables becomes one."""
 
+import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+import numpy as np
+
 from syncd.format.delta import SealedDelta
 from syncd.model import Digest
+from syncd.policy.packing import Numbers
 
 LOCK_FILE: Final = "lock"  # of the whole state directory
 STATE_FILE: Final = "state.db"  # these two in the directory of each database
 SHADOW_FILE: Final = "shadow.db"
+_PAGES_LEVEL: Final = 1
 
 # One row for each target, with what waits for it.
 TARGETS_QUERY: Final = (
     "SELECT t.name, t.url, t.cursor, t.snapshot, t.stored, t.stored_ms, t.captured_ms, t.epoch, t.state,"
-    " t.error, t.error_ms,"
+    " t.error, t.error_ms, t.delta_bytes,"
     " (SELECT coalesce(sum(size), 0) FROM delta d WHERE t.cursor IS NOT NULL AND d.seq > t.cursor)"
     " FROM target t"
 )
@@ -64,6 +70,7 @@ class TargetState:
 
     `cursor` is the last delta it has, or the snapshot being taken for it; None before that. `snapshot`
     is the newest complete one; `stored` the newest boundary that can be restored from there.
+    `delta_bytes` were stored since that snapshot.
     """
 
     name: str
@@ -77,7 +84,18 @@ class TargetState:
     state: str
     error: str
     error_ms: int
+    delta_bytes: int = 0
     waiting_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A job of the calendar: when it ran last, whether it did what it should, and in a few words what."""
+
+    name: str
+    last_ms: int
+    ok: bool
+    detail: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +108,18 @@ class Status:
     source_error: str
     source_error_ms: int
     targets: tuple[TargetState, ...]
+    jobs: tuple[Job, ...] = ()
+
+
+def encode_pages(numbers: Sequence[int] | Numbers) -> bytes:
+    """Page numbers, ascending, as a column of the state."""
+    gaps = np.diff(np.asarray(numbers, np.int64), prepend=0)
+    return zlib.compress(gaps.astype("<u4").tobytes(), _PAGES_LEVEL)
+
+
+def decode_pages(raw: bytes) -> Numbers:
+    """What `encode_pages` was given."""
+    return np.cumsum(np.frombuffer(zlib.decompress(raw), "<u4"), dtype=np.int64)
 
 
 def chain_of(row: tuple[Any, ...]) -> Chain:

@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -88,25 +89,32 @@ APPLY = st.tuples(
 REBASE = st.tuples(st.just("rebase"), st.sampled_from([512, 1024, 2048]))
 READ = st.tuples(st.just("read"), st.integers(0, 2), st.integers(1, 5))
 OPEN = st.tuples(st.just("view"))
+WANT = st.tuples(st.just("want"), st.integers(0, 2), st.integers(1, 3))
 CLOSE = st.tuples(st.just("close"), st.integers(0, 2))
 
 
 class Watched:
-    """A view, the bytes that it must give, and those it gave."""
+    """A view, the bytes that it must give, and the pages still to be read."""
 
     def __init__(self, shadow: Shadow) -> None:
         self.expected = shadow.read(1, shadow.page_count)
         self.view: View = shadow.view()
-        self.given = b""
+
+        self.left = list(range(1, shadow.page_count + 1))
+
+    def want(self, step: int) -> None:
+        self.left = [number for number in self.left if number % step == 0]
+        self.view.want(np.array(self.left, np.int64))
 
     def read(self, count: int) -> bool:
-        first, images = self.view.read(count)
-        assert first == len(self.given) // max(1, self.view.page_size) + 1
-        self.given += b"".join(images)
-        return bool(images)
+        numbers, self.left = self.left[:count], self.left[count:]
+        size = self.view.page_size
+        expected = [self.expected[(n - 1) * size : n * size] for n in numbers]
+        assert self.view.read(numbers) == expected
+        return bool(numbers)
 
 
-@given(st.lists(APPLY | REBASE | READ | OPEN | CLOSE, max_size=40))
+@given(st.lists(APPLY | REBASE | READ | OPEN | WANT | CLOSE, max_size=40))
 def test_a_view_gives_the_frozen_state(steps: list[tuple[object, ...]]) -> None:
     with contextlib.ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -125,6 +133,8 @@ def test_a_view_gives_the_frozen_state(steps: list[tuple[object, ...]]) -> None:
                     views.append(Watched(shadow))
                 case "read", int(which), int(count) if which < len(views):
                     views[which].read(count)
+                case "want", int(which), int(count) if which < len(views):
+                    views[which].want(count)
                 case "close", int(which) if which < len(views):
                     views.pop(which).view.close()
                 case _:
@@ -132,6 +142,5 @@ def test_a_view_gives_the_frozen_state(steps: list[tuple[object, ...]]) -> None:
         for watched in views:
             while watched.read(3):
                 pass
-            assert watched.given == watched.expected
             watched.view.close()
         assert shadow.views == []

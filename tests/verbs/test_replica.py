@@ -86,7 +86,7 @@ async def test_a_redo_that_cannot_be_read_is_an_error(bench: Bench) -> None:
     await bench.capture(replica)
     bench.sql(ROW)
     await bench.capture(replica)
-    async with replica.state._transaction() as run:
+    async with replica.state._connection.transaction() as run:
         run("UPDATE redo SET images = x'0c0100'")
     bench.copy_state(bench.directory / "copy")
     await replica.close()
@@ -96,7 +96,7 @@ async def test_a_redo_that_cannot_be_read_is_an_error(bench: Bench) -> None:
 
 async def test_a_state_of_another_version_is_refused(bench: Bench) -> None:
     async with bench.replica() as replica:
-        await replica.state._db.execute("PRAGMA user_version = 99")
+        await replica.state._connection._db.execute("PRAGMA user_version = 99")
     with pytest.raises(StateError, match="was made by another version of syncd"):
         await bench.open()
 

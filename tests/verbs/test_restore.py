@@ -34,7 +34,7 @@ async def archive(bench: Bench) -> Bench:
         bench.sql(ROW)
         assert await bench.capture(replica) == 5
         await bench.ship(replica)
-        await replica.state.begin_snapshot("main", 5)
+        await replica.state.snapshots.begin("main", 5, first=True)
         await bench.ship(replica)
         for seq in (6, 7):
             bench.sql(ROW)

@@ -290,7 +290,7 @@ async def test_a_snapshot_at_another_time_is_a_conflict(bench: Bench) -> None:
         await bench.capture(replica)
         await bench.ship(replica)
         assert replica.chain is not None
-        await replica.state.begin_snapshot("main", 0)
+        await replica.state.snapshots.begin("main", 0, first=True)
         replica.chain = dataclasses.replace(replica.chain, captured_ms=1)
         with pytest.raises(ConflictError):
             await bench.ship(replica)

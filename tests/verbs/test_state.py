@@ -4,6 +4,7 @@ import asyncio
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import aiosqlite
@@ -11,8 +12,10 @@ import pytest
 
 from syncd.errors import StateError
 from syncd.format.delta import SealedDelta
+from syncd.format.manifest import encode_manifest, encode_manifest_body
 from syncd.model import Digest
 from syncd.state import Chain, Outgoing, Redo, State, open_state, read_status
+from tests.format.support import MANIFEST
 
 GENERATION = "01ARZ3NDEKTSV4RRFFQ69G5FAV"
 A, B, C = ("a", "memory:a"), ("b", "memory:b"), ("c", "memory:c")
@@ -53,9 +56,15 @@ async def state(tmp_path: Path) -> AsyncIterator[State]:
         yield state
 
 
+async def end(state: State, name: str, seq: int) -> None:
+    manifest = replace(MANIFEST, seq=seq, captured_ms=1000, generation=GENERATION)
+    raw = encode_manifest(encode_manifest_body(manifest), b"", bytes(64))
+    await state.snapshots.end(name, manifest, raw, 2000)
+
+
 async def begin(state: State, name: str, seq: int) -> None:
-    await state.begin_snapshot(name, seq)
-    await state.end_snapshot(name, seq, 1000, 2000)
+    await state.snapshots.begin(name, seq, first=True)
+    await end(state, name, seq)
 
 
 async def test_what_was_committed_is_there_after_reopening(tmp_path: Path) -> None:
@@ -166,7 +175,7 @@ async def test_a_target_that_has_not_begun_holds_nothing(state: State) -> None:
 async def test_a_snapshot_that_is_being_taken_keeps_what_follows(state: State) -> None:
     await begin(state, "a", 0)
     await commit(state, 1)
-    await state.begin_snapshot("b", 1)
+    await state.snapshots.begin("b", 1, first=True)
     await commit(state, 2)
     await state.stored("a", [outgoing(1), outgoing(2)], 2000)
     assert await kept(state) == [2]
