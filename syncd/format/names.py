@@ -4,6 +4,9 @@
     generations/<generation>/packs/<random id, 32 hex digits>
     generations/<generation>/snapshots/<seq, 16 hex digits>
     generations/<generation>/epochs/<number, 8 hex digits>
+    holds/<ULID>
+    leases/<ULID>
+    tombstones/<ULID>
 
 - A generation is a ULID in its canonical spelling: 26 characters, upper case (github.com/ulid/spec).
 - Hex digits are lower case, and numbers are padded: the order of the names is the order of the numbers.
@@ -18,6 +21,9 @@ from ulid import ULID
 from syncd.errors import ArchiveError
 
 GENERATIONS: Final = "generations/"
+HOLDS: Final = "holds/"
+LEASES: Final = "leases/"
+TOMBSTONES: Final = "tombstones/"
 MAX_SEQ: Final = (1 << 64) - 1
 MAX_EPOCH: Final = (1 << 32) - 1
 PACK_ID_BYTES: Final = 16
@@ -25,6 +31,10 @@ GENERATION_BYTES: Final = 16
 
 _DATABASE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _HEX: Final = re.compile(r"[0-9a-f]*")
+_OBJECT: Final = re.compile(
+    r"generations/[0-7][0-9A-HJKMNP-TV-Z]{25}/"
+    r"(?:(?:deltas|snapshots)/[0-9a-f]{16}|packs/[0-9a-f]{32}|epochs/[0-9a-f]{8})"
+)
 
 
 def check_database(name: str) -> str:
@@ -99,6 +109,41 @@ def snapshot_name(generation: str, seq: int) -> str:
 def epoch_name(generation: str, number: int) -> str:
     """Name of an epoch."""
     return epochs_dir(generation) + _fixed(number, MAX_EPOCH, 8)
+
+
+def hold_name(mark_id: str) -> str:
+    """Name of a hold, whose id is a ULID."""
+    return HOLDS + generation_text(generation_bytes(mark_id))
+
+
+def lease_name(mark_id: str) -> str:
+    """Name of a lease, whose id is a ULID."""
+    return LEASES + generation_text(generation_bytes(mark_id))
+
+
+def tombstone_name(mark_id: str) -> str:
+    """Name of a tombstone, whose id is a ULID."""
+    return TOMBSTONES + generation_text(generation_bytes(mark_id))
+
+
+def generation_ms(generation: str) -> int:
+    """When a generation began, in ms, by the clock of the host that named it."""
+    return int.from_bytes(generation_bytes(generation)[:6])
+
+
+def is_object(name: str) -> bool:
+    """Whether `name` is that of an epoch, a manifest, a pack or a bundle of some generation."""
+    return _OBJECT.fullmatch(name) is not None
+
+
+def parse_mark(name: str) -> str:
+    """The ULID in the name of a hold, a lease or a tombstone. Raises ArchiveError."""
+    last = name.rpartition("/")[2]
+    try:
+        generation_bytes(last)
+    except ValueError as error:
+        raise ArchiveError(f"{name!r} does not end in a ULID") from error
+    return last
 
 
 def parse_generation(text: str) -> str:

@@ -94,3 +94,37 @@ def test_numbers_that_do_not_fit_are_not_written(seq: int) -> None:
 def test_a_pack_id_has_16_bytes() -> None:
     with pytest.raises(ValueError, match="not 15"):
         names.pack_name(GENERATION, bytes(15))
+
+
+def test_marks_have_names() -> None:
+    assert names.hold_name(GENERATION) == f"holds/{GENERATION}"
+    assert names.lease_name(GENERATION) == f"leases/{GENERATION}"
+    assert names.tombstone_name(GENERATION) == f"tombstones/{GENERATION}"
+    assert names.parse_mark(f"holds/{GENERATION}") == GENERATION
+    with pytest.raises(ArchiveError, match="ULID"):
+        names.parse_mark(f"holds/{GENERATION.lower()}")
+    with pytest.raises(ValueError, match="no generation"):
+        names.hold_name("x")
+
+
+def test_a_generation_tells_when_it_began() -> None:
+    assert names.generation_ms("7ZZZZZZZZZZZZZZZZZZZZZZZZZ") == (1 << 48) - 1
+    assert names.generation_ms(GENERATION) == 1_469_922_850_259  # the time in the ULID of the specification
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        (names.deltas_name(GENERATION, 7), True),
+        (names.snapshot_name(GENERATION, 7), True),
+        (names.pack_name(GENERATION, bytes(16)), True),
+        (names.epoch_name(GENERATION, 7), True),
+        (names.hold_name(GENERATION), False),
+        (names.deltas_name(GENERATION, 7) + "\n", False),
+        (names.pack_name(GENERATION, bytes(16)).replace("packs", "deltas"), False),
+        (names.epoch_name(GENERATION, 7).lower(), False),
+        ("", False),
+    ],
+)
+def test_what_is_an_object_of_a_generation(name: str, expected: bool) -> None:
+    assert names.is_object(name) is expected
