@@ -97,7 +97,7 @@ async def test_a_redo_that_cannot_be_read_is_an_error(bench: Bench) -> None:
 async def test_a_state_of_another_version_is_refused(bench: Bench) -> None:
     async with bench.replica() as replica:
         await replica.state._connection._db.execute("PRAGMA user_version = 99")
-    with pytest.raises(StateError, match="was made by another version of syncd"):
+    with pytest.raises(StateError, match="was made by a newer version of syncd"):
         await bench.open()
 
 

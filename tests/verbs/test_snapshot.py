@@ -1,6 +1,7 @@
 """A snapshot stands still while capture goes on, and does not exist before it is complete."""
 
 import asyncio
+import contextlib
 from pathlib import Path
 
 import pytest
@@ -8,8 +9,10 @@ from typing_extensions import override
 
 from syncd import snapshot
 from syncd.errors import StoreUnavailable
+from syncd.log import Event
+from syncd.replica import Replica
 from syncd.ship import Shipper
-from syncd.store.memory import MemoryStore
+from syncd.store.memory import Held, MemoryStore
 from tests.support.faultstore import Fault, FaultStore
 from tests.verbs.bench import Bench
 
@@ -100,3 +103,155 @@ async def test_every_call_may_fail_or_be_cancelled(bench: Bench, tmp_path: Path,
             await once.ship(replica)
             assert (await replica.state.target("main")).stored == 0
         assert (await once.restore())[1] == once.truth[0]
+
+
+def packs(bench: Bench) -> list[str]:
+    return sorted(name for name in bench.held if "/packs/" in name)
+
+
+async def read_pages(replica: Replica) -> int:
+    assert replica.chain is not None
+    return replica.chain.page_count
+
+
+async def test_the_next_one_ships_what_changed(bench: Bench) -> None:
+    bench.sql(*["INSERT INTO t (a) VALUES (randomblob(40000))"] * 6)
+    async with bench.replica() as replica:
+        shipper = Shipper(replica, "main", bench.store())
+        await bench.capture(replica)
+        assert await shipper.snapshot("too early") is None
+        await shipper.ship()
+        before = packs(bench)
+        bench.sql("UPDATE t SET a = randomblob(40000) WHERE id = 4", "INSERT INTO t (a) VALUES ('new')")
+        seq = await bench.capture(replica)
+        taken = await shipper.snapshot("test")
+        assert taken is not None
+        assert (taken.seq, taken.pages) == (seq, await read_pages(replica))
+        assert 9 <= taken.changed < 16
+        assert taken.packs == len(packs(bench)) - len(before) == -(-taken.changed // 4) + -(-taken.moved // 4)
+        assert await shipper.snapshot("nothing new") is None
+        assert [line["reason"] for line in bench.log.of(Event.SNAPSHOT_STARTED)] == [
+            "the target begins",
+            "test",
+        ]
+        await shipper.ship()
+    for seq, truth in bench.truth.items():
+        assert (await bench.restore(seq=seq))[1] == truth
+    assert (await bench.restore())[0].deltas == 0
+
+
+async def test_the_target_s_packs_survive_the_daemon(bench: Bench) -> None:
+    bench.sql(*["INSERT INTO t (a) VALUES (randomblob(40000))"] * 3)
+    for _ in range(4):
+        async with bench.replica() as replica:
+            bench.sql("UPDATE t SET a = 'x' || id WHERE id = 1", "INSERT INTO t (a) VALUES (randomblob(100))")
+            await bench.capture(replica)
+            shipper = Shipper(replica, "main", bench.store())
+            await shipper.ship()
+            if taken := await shipper.snapshot("test"):
+                assert taken.changed < 8
+    for seq, truth in bench.truth.items():
+        assert (await bench.restore(seq=seq))[1] == truth
+
+
+@pytest.mark.parametrize("first", [True, False])
+async def test_an_interrupted_one_is_gone_on_with(bench: Bench, first: bool) -> None:
+    bench.sql(*["INSERT INTO t (a) VALUES (randomblob(40000))"] * 8)
+    async with bench.replica() as replica:
+        await bench.capture(replica)
+        if not first:
+            await bench.ship(replica)
+            bench.sql("UPDATE t SET a = randomblob(40000)")
+            await bench.capture(replica)
+        before = len(packs(bench))
+        for call in range(6, 40, 3):  # dies a little later each time
+            shipper = Shipper(replica, "main", FaultStore(bench.store(), {call: Fault.FAIL}))
+            with contextlib.suppress(StoreUnavailable):
+                await (shipper.ship() if first else shipper.snapshot("test"))
+        assert replica.shadow.views == []
+        bench.sql("UPDATE t SET a = 'now' WHERE id = 2")
+        await bench.capture(replica)
+    async with bench.replica() as replica:
+        shipper = Shipper(replica, "main", bench.store())
+        await shipper.ship()
+        await shipper.snapshot("test")
+        pages = await read_pages(replica)
+    assert len(packs(bench)) - before <= pages // 4 + 8
+    restored, raw = await bench.restore()
+    assert raw == bench.path.read_bytes()
+    assert restored.deltas == 0
+
+
+@pytest.mark.parametrize("damage", ["gone", "cut"])
+async def test_packs_that_cannot_be_built_on_are_shipped_again(bench: Bench, damage: str) -> None:
+    bench.sql(*["INSERT INTO t (a) VALUES (randomblob(40000))"] * 4)
+    async with bench.replica() as replica:
+        await bench.capture(replica)
+        await bench.ship(replica)
+        name = packs(bench)[2]
+        held = bench.held.pop(name)
+        if damage == "cut":
+            bench.held[name] = Held(held.data[:-1], held.modified_ms)
+        bench.sql("INSERT INTO t (a) VALUES ('new')")
+        await bench.capture(replica)
+        taken = await Shipper(replica, "main", bench.store()).snapshot("test")
+        assert taken is not None
+        assert taken.changed >= 4
+    assert (await bench.restore())[1] == bench.path.read_bytes()
+
+
+async def test_a_change_of_the_page_size_ships_everything(bench: Bench) -> None:
+    async with bench.replica() as replica:
+        shipper = Shipper(replica, "main", bench.store())
+        await bench.capture(replica)
+        await shipper.ship()
+        for size in (1024, 4096):
+            bench.sql(f"PRAGMA page_size = {size}", "VACUUM")
+            await bench.capture(replica)
+            taken = await shipper.snapshot("test")
+            assert taken is not None
+            assert taken.changed == taken.pages
+            assert (await bench.restore())[1] == bench.path.read_bytes()
+
+
+async def test_each_target_has_its_own_packs(bench: Bench) -> None:
+    targets = (("main", "memory:main"), ("other", "memory:other"))
+    held: dict[str, Held] = {}
+    other = MemoryStore(held=held, clock=bench.clock)
+    bench.sql(*["INSERT INTO t (a) VALUES (randomblob(20000))"] * 4)
+    async with bench.replica(targets) as replica:
+        shippers = [Shipper(replica, "main", bench.store()), Shipper(replica, "other", other)]
+        await bench.capture(replica)
+        await shippers[0].ship()
+        for turn in range(6):
+            bench.sql(f"UPDATE t SET a = randomblob(20000) WHERE id = {turn % 4 + 1}")
+            await bench.capture(replica)
+            if turn == 2:
+                await shippers[1].ship()
+            taken = await shippers[turn % 2].snapshot("test")
+            assert taken is None or taken.changed < taken.pages
+        for shipper in shippers:
+            await shipper.ship()
+            await shipper.snapshot("the last")
+    assert (await bench.restore())[1] == bench.path.read_bytes()
+    assert (await bench.restore(store=other))[1] == bench.path.read_bytes()
+
+
+async def test_a_target_that_was_out_of_use_trusts_no_pack_of_its(bench: Bench) -> None:
+    targets = (("main", "memory:"), ("other", "memory:other"))
+    async with bench.replica() as replica:
+        await bench.capture(replica)
+        await bench.ship(replica)
+    async with bench.replica(targets[1:]) as replica:
+        bench.sql("UPDATE t SET a = randomblob(9000)")
+        await bench.capture(replica)
+        other = MemoryStore()
+        await Shipper(replica, "other", other).ship()
+        assert (await replica.state.snapshots.known("main", 4096)).base is None
+    async with bench.replica() as replica:
+        bench.sql("INSERT INTO t (a) VALUES ('new')")
+        await bench.capture(replica)
+        shipper = Shipper(replica, "main", bench.store())
+        await shipper.ship()
+        await shipper.snapshot("test")
+    assert (await bench.restore())[1] == bench.path.read_bytes()
