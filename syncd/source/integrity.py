@@ -9,45 +9,90 @@
 import asyncio
 import random
 import sqlite3
+import threading
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 _PROBLEMS: Final = 100  # SQLite stops looking there; nobody reads more
 _STEPS: Final = 100_000  # instructions of SQLite's machine between two looks at a cancellation
+_APPLICATION: Final = (
+    "no such collation",
+    "no such function",
+    "unknown function",
+    "no such module",
+    "no such tokenizer",
+    "unsafe use",
+)
 
 
-async def check_integrity(path: Path, *, quick: bool) -> list[str]:
-    """The problems that SQLite finds, each a sentence; none is good. Raises nothing else.
+@dataclass(frozen=True, slots=True)
+class Integrity:
+    """What SQLite found, a sentence each, none is good; and the tables that it could not check here.
 
-    `quick` leaves out that indexes and tables agree: about the time of reading the file once.
+    A table is unchecked where its schema needs a collation, a function or a module of the application.
     """
-    stopped = False
 
-    def look() -> list[str]:
-        return _check(path, quick=quick, is_stopped=lambda: stopped)
+    problems: tuple[str, ...]
+    unchecked: tuple[str, ...] = ()
 
-    thread = asyncio.ensure_future(asyncio.to_thread(look))
+
+async def check_integrity(path: Path, *, quick: bool) -> Integrity:
+    """Have SQLite check the file; raises nothing for what it finds.
+
+    `quick` leaves out whether indexes and tables agree: about the time of reading the file once.
+    """
+    stopped = threading.Event()
+    thread = asyncio.ensure_future(asyncio.to_thread(_check, path, quick, stopped.is_set))
     try:
         return await asyncio.shield(thread)
     finally:
-        stopped = True
+        stopped.set()
         await asyncio.wait([thread])
 
 
-def _check(path: Path, *, quick: bool, is_stopped: Callable[[], bool]) -> list[str]:
+def _check(path: Path, quick: bool, is_stopped: Callable[[], bool]) -> Integrity:
     pragma = "quick_check" if quick else "integrity_check"
     try:
         uri = f"{path.absolute().as_uri()}?mode=ro&immutable=1"
         with closing(sqlite3.connect(uri, uri=True)) as connection:
             connection.set_progress_handler(is_stopped, _STEPS)
-            # A check of what lies there needs no function or module of the application.
-            connection.execute("PRAGMA trusted_schema=off")
-            found = [str(row[0]) for row in connection.execute(f"PRAGMA {pragma}({_PROBLEMS})")]
+            connection.execute("PRAGMA trusted_schema=off")  # the file may be an enemy's
+            try:
+                return Integrity(_problems(connection, f"PRAGMA {pragma}({_PROBLEMS})"))
+            except sqlite3.OperationalError as e:
+                if not _needs_application(e):
+                    raise
+                return _check_tables(connection, pragma)
     except sqlite3.Error as e:
-        return [f"SQLite cannot read it: {e}"]
-    return [] if found == ["ok"] else found
+        return Integrity((f"SQLite cannot read it: {e}",))
+
+
+def _check_tables(connection: sqlite3.Connection, pragma: str) -> Integrity:
+    """Table by table, leaving out those that only the application can read."""
+    problems: list[str] = []
+    unchecked: list[str] = []
+    names = [row[0] for row in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")]
+    for name in names:
+        quoted = str(name).replace('"', '""')
+        try:
+            problems.extend(_problems(connection, f'PRAGMA {pragma}("{quoted}")'))
+        except sqlite3.OperationalError as e:
+            if not _needs_application(e):
+                raise
+            unchecked.append(str(name))
+    return Integrity(tuple(problems), tuple(unchecked))
+
+
+def _problems(connection: sqlite3.Connection, statement: str) -> tuple[str, ...]:
+    found = tuple(str(row[0]) for row in connection.execute(statement))
+    return () if found == ("ok",) else found
+
+
+def _needs_application(error: sqlite3.OperationalError) -> bool:
+    return any(text in str(error) for text in _APPLICATION)
 
 
 def make_specimen(path: Path, states: int, seed: int) -> list[bytes]:

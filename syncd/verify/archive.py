@@ -55,6 +55,7 @@ async def verify(
     identity: Identity | None = None,
     sample: float = 0.0,
     quick: bool = False,
+    newest: bool = False,
     expected: Expected | None = None,
     marked: Collection[str] = (),
     progress: Progress | None = None,
@@ -69,6 +70,7 @@ async def verify(
         identity: opens what is sealed; needed where `sample` is not 0.
         sample: how much of it, from 0 to 1.
         quick: packs that are not opened are looked for in the listing only.
+        newest: look at the newest snapshot only, and what is behind it.
         expected: what the daemon knows to have stored; finds a tail that was cut off.
         marked: names of objects that wait for their deletion.
         progress: told of bytes fetched.
@@ -85,11 +87,13 @@ async def verify(
         scan.find(
             generation_dir(expected.generation), "the daemon stored it, and nothing of it is there", lost
         )
+    if newest:
+        generations = generations[-1:]
     if progress is not None:
         progress.begin(await _size(scan, generations))
     opened = 0
     for generation in generations:
-        one = _Generation(scan, generation, sample, quick, rng, expected)
+        one = _Generation(scan, generation, sample, quick, newest, rng, expected)
         await one.check()
         opened += len(one.usable)
     if scan.strangers and not opened:
@@ -129,6 +133,7 @@ class _Generation:
     generation: str
     sample: float
     quick: bool
+    newest: bool
     rng: random.Random
     expected: Expected | None
     uses: Uses = field(default_factory=Uses)
@@ -155,6 +160,7 @@ class _Generation:
                 self.quick,
                 tally,
                 self._excuses,
+                notes_others=not self.newest,
             )
             await self._check_manifests(packs)
             await packs.check(self._choose(packs.named))
@@ -190,12 +196,7 @@ class _Generation:
 
     async def _check_manifests(self, packs: Packs) -> None:
         wrong: list[tuple[int, ArchiveError]] = []
-        async for info in self.scan.store.objects(snapshots_dir(self.generation)):
-            try:
-                seq = parse_seq(info.name)
-            except ArchiveError:
-                self.scan.note(info.name, "syncd gives no such name")
-                continue
+        for seq in await self._manifest_seqs():
             try:
                 manifest = await self._manifest(seq)
             except ArchiveError as e:
@@ -211,6 +212,15 @@ class _Generation:
         for seq, error in wrong:
             name = snapshot_name(self.generation, seq)
             self.scan.blame(name, error, f"snapshot {seq}", excused=self._excuses(name, seq))
+
+    async def _manifest_seqs(self) -> list[int]:
+        seqs: list[int] = []
+        async for info in self.scan.store.objects(snapshots_dir(self.generation)):
+            try:
+                seqs.append(parse_seq(info.name))
+            except ArchiveError:
+                self.scan.note(info.name, "syncd gives no such name")
+        return seqs[-1:] if self.newest else seqs
 
     async def _manifest(self, seq: int) -> Manifest | None:
         """The manifest; None where it went meanwhile. Raises ArchiveError where it cannot be used."""
@@ -265,6 +275,7 @@ class _Generation:
             self.usable,
             self.uses,
             self._excuses,
+            since=self.listed[0] if self.newest and self.listed else -1,
         )
         await bundles.check()
         return bundles

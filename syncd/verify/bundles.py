@@ -34,6 +34,7 @@ class Bundles:
         usable: the epochs that open.
         uses: told which epochs the deltas name.
         excuses: whether an object (name, seq) is about to go, and nothing that stays needs it.
+        since: bundles that end before this seq are not looked at.
     """
 
     scan: Scan
@@ -45,6 +46,7 @@ class Bundles:
     usable: Collection[int]
     uses: Uses
     excuses: Callable[[str, int], bool]
+    since: int
     end: int | None = field(default=None, init=False)
     _begun: bool = field(default=False, init=False)
     _reached: int | None = field(default=None, init=False)
@@ -66,11 +68,23 @@ class Bundles:
             await self._look_behind(self._reached)
 
     async def _names(self) -> AsyncIterator[int]:
+        before: int | None = None
         async for info in self.scan.store.objects(deltas_dir(self.generation)):
             try:
-                yield parse_seq(info.name)
+                seq = parse_seq(info.name)
             except ArchiveError:
                 self.scan.note(info.name, "syncd gives no such name")
+                continue
+            # One that begins at or before `since` may reach over it, if it is the last of them.
+            if before is not None and seq > self.since + 1:
+                yield before
+            before = None
+            if seq <= self.since:
+                before = seq
+            else:
+                yield seq
+        if before is not None:
+            yield before
 
     async def _read(self, first: int) -> list[SealedDelta]:
         """The bundle; empty where it cannot be used, and said why."""

@@ -32,6 +32,7 @@ class Packs:
     """The check of one generation's packs.
 
     `tally` is filled where everything is opened; `excuses` says of a manifest whether it is about to go.
+    Packs that no manifest names are noted where `notes_others`.
     """
 
     scan: Scan
@@ -41,6 +42,7 @@ class Packs:
     quick: bool
     tally: Tally | None
     excuses: Callable[[str, int], bool]
+    notes_others: bool
     named: dict[bytes, Pack] = field(default_factory=dict, init=False)
     _sizes: dict[bytes, int] = field(default_factory=dict, init=False)
 
@@ -74,10 +76,10 @@ class Packs:
                 continue
             if pack_id in self.named:
                 self._sizes[pack_id] = info.size
-            elif info.name not in self.scan.marked:
+            elif self.notes_others and info.name not in self.scan.marked:
                 self.scan.note(
                     info.name,
-                    "no manifest names it: of a snapshot that is not finished, or whose manifest is gone",
+                    "no manifest names it: its snapshot is not finished, or the manifest is gone or damaged",
                 )
 
     async def _check(self, pack_id: bytes, *, opens: bool) -> None:
