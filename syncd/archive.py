@@ -34,12 +34,21 @@ from syncd.format.manifest import (
     encode_manifest_body,
     signed_part,
 )
-from syncd.format.names import GENERATIONS, epoch_name, snapshot_name
+from syncd.format.marks import Mark, Tombstone, decode_hold, decode_lease, decode_tombstone, encode_mark
+from syncd.format.names import (
+    GENERATIONS,
+    epoch_name,
+    hold_name,
+    lease_name,
+    snapshot_name,
+    tombstone_name,
+)
 from syncd.format.pack import decode_pack, decode_pack_content, encode_pack, encode_pack_content
 from syncd.model import Digest
 
 _EPOCH_DOMAIN: Final = b"syncd v1 epoch\0"
 _MANIFEST_DOMAIN: Final = b"syncd v1 manifest\0"
+_HOLD_DOMAIN: Final = b"syncd v1 hold\0"
 
 
 def new_epoch(
@@ -192,6 +201,37 @@ def manifest_digest(key: EpochKey, manifest: Manifest) -> Digest:
 
 def _epoch_name(generation: str, number: int | None) -> str:
     return f"{GENERATIONS}{generation}/epochs/..." if number is None else epoch_name(generation, number)
+
+
+def seal_hold(signing_key: SigningKey, hold: Mark) -> bytes:
+    """The object of a hold. Raises ValueError."""
+    body = encode_mark(hold)
+    return body + signing_key.sign(body, domain=_HOLD_DOMAIN)
+
+
+def read_hold(raw: bytes, *, mark_id: str, database: str, verify_key: VerifyKey) -> Mark:
+    """A hold whose signature is right. Raises ArchiveError."""
+    with _naming(hold_name(mark_id)):
+        hold, signed, signature = decode_hold(raw)
+        verify_key.verify(signed, signature, domain=_HOLD_DOMAIN, what="the hold")
+        _expect("database", hold.database, database)
+        _expect("id", hold.mark_id, mark_id)
+        return hold
+
+
+def read_lease(raw: bytes, *, mark_id: str, database: str) -> Mark:
+    """A lease; nobody signs it. Raises ArchiveError."""
+    with _naming(lease_name(mark_id)):
+        lease = decode_lease(raw)
+        _expect("database", lease.database, database)
+        _expect("id", lease.mark_id, mark_id)
+        return lease
+
+
+def read_tombstone(raw: bytes, *, mark_id: str) -> Tombstone:
+    """A tombstone; nobody signs it. Raises ArchiveError."""
+    with _naming(tombstone_name(mark_id)):
+        return decode_tombstone(raw)
 
 
 def _expect(field: str, found: object, asked: object) -> None:

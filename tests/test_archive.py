@@ -13,6 +13,7 @@ from syncd.envelope.keys import Identity, SigningKey
 from syncd.errors import ArchiveError, FormatVersionError, IdentityError
 from syncd.format.delta import Delta, PatchGroup, SealedDelta, encode_bundle, make_patch
 from syncd.format.manifest import Manifest, PackRef, encode_manifest, encode_manifest_body, signed_part
+from syncd.format.marks import Mark, Purpose, Range, encode_mark, encode_tombstone, tombstone_of
 from syncd.format.runs import Run, Runs
 from syncd.model import Digest
 
@@ -305,3 +306,26 @@ def test_a_manifest_is_sealed_with_its_own_key(change: dict[str, object]) -> Non
     fields = {name: getattr(MANIFEST, name) for name in Manifest.__slots__}
     with pytest.raises(ValueError, match="another database"):
         archive.seal_manifest(KEY, SIGNING, Manifest(**{**fields, **change}), AFTER)
+
+
+def test_marks_are_read_as_what_they_say() -> None:
+    hold = Mark("chat", GENERATION, Purpose.HOLD, 1, 2, "case 7", (Range(GENERATION, 1, 2),))
+    raw = archive.seal_hold(SIGNING, hold)
+    verify_key = SIGNING.verify_key
+    assert archive.read_hold(raw, mark_id=GENERATION, database="chat", verify_key=verify_key) == hold
+    with pytest.raises(ArchiveError, match=f"holds/{OTHER}: it says that its id"):
+        archive.read_hold(raw, mark_id=OTHER, database="chat", verify_key=verify_key)
+    with pytest.raises(ArchiveError, match="its database is chat, not other"):
+        archive.read_hold(raw, mark_id=GENERATION, database="other", verify_key=verify_key)
+    with pytest.raises(ArchiveError, match="the signature of the hold is wrong"):
+        archive.read_hold(
+            raw, mark_id=GENERATION, database="chat", verify_key=SigningKey.generate().verify_key
+        )
+    lease = replace(hold, purpose=Purpose.RESTORE)
+    assert archive.read_lease(encode_mark(lease), mark_id=GENERATION, database="chat") == lease
+    with pytest.raises(ArchiveError, match=f"leases/{OTHER}: it says that its id"):
+        archive.read_lease(encode_mark(lease), mark_id=OTHER, database="chat")
+    tombstone = tombstone_of(5, [])
+    assert archive.read_tombstone(encode_tombstone(tombstone), mark_id=GENERATION) == tombstone
+    with pytest.raises(ArchiveError, match=f"tombstones/{GENERATION}: the tombstone is malformed"):
+        archive.read_tombstone(b"", mark_id=GENERATION)
