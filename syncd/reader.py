@@ -8,8 +8,13 @@
 
 import asyncio
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from concurrent.futures import Executor
 from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
 
 from syncd.archive import (
     manifest_digest,
@@ -28,6 +33,8 @@ from syncd.format.manifest import Manifest
 from syncd.format.names import deltas_name, epoch_name, pack_name, snapshot_name
 from syncd.model import Digest
 from syncd.store.base import Store
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,18 +61,27 @@ class Reader:
         identity: opens the epochs; None where nothing sealed is asked for.
         verify_key: of the daemon that wrote it.
         database: the name that the archive must carry, None for any.
+        threads: where packs are checked and opened; None for asyncio's own. Each takes memory for a pack
+            several times over.
 
     Every method that fetches raises StoreError, and ArchiveError for what is missing, damaged, forged
     or not what was asked for; every one that opens, IdentityError where the identity is another's.
     """
 
     def __init__(
-        self, store: Store, *, identity: Identity | None, verify_key: VerifyKey, database: str | None
+        self,
+        store: Store,
+        *,
+        identity: Identity | None,
+        verify_key: VerifyKey,
+        database: str | None,
+        threads: Executor | None = None,
     ) -> None:
         self._store = store
         self._identity = identity
         self._verify_key = verify_key
         self._database = database
+        self._threads = threads
         self._keys: dict[tuple[str, int], EpochKey] = {}
         self._opening = asyncio.Lock()
 
@@ -89,7 +105,7 @@ class Reader:
         name = pack_name(manifest.generation, ref.pack_id)
         raw = await self.get(name)
         # First of all: a damaged header would have another epoch blamed.
-        if len(raw) != ref.size or await asyncio.to_thread(_sha256, raw) != ref.sha256:
+        if len(raw) != ref.size or await self._in_thread(lambda: hashlib.sha256(raw).digest()) != ref.sha256:
             raise ArchiveError(f"{name}: it is not the pack that the manifest names")
         key = await self.key(manifest.generation, pack_epoch(raw, name))
 
@@ -99,7 +115,7 @@ class Reader:
                 raise ArchiveError(f"{name}: it does not hold the pages that the manifest names")
             return Pack(name, size, numbers, images)
 
-        return await asyncio.to_thread(opened)
+        return await self._in_thread(opened)
 
     async def bundle(self, generation: str, first_seq: int) -> list[SealedDelta]:
         """The sealed deltas of a bundle; with an identity, the keys to `open` them are there then."""
@@ -136,6 +152,9 @@ class Reader:
                 )
         return key
 
+    async def _in_thread(self, work: Callable[[], _T]) -> _T:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+
     async def get(self, name: str) -> bytes:
         """The bytes of an object, whatever they are."""
         try:
@@ -146,5 +165,11 @@ class Reader:
             ) from e
 
 
-def _sha256(raw: bytes) -> bytes:
-    return hashlib.sha256(raw).digest()
+def runs_by_pack(manifest: Manifest) -> list[NDArray[np.int64]]:
+    """The runs of each pack as rows of first page, count, offset; in page order."""
+    runs = manifest.runs
+    first = np.cumsum(runs.counts) - runs.counts + 1
+    order = np.argsort(runs.packs, kind="stable")
+    rows = np.stack((first, runs.counts, runs.offsets), axis=1)[order]
+    ends = np.searchsorted(runs.packs[order], np.arange(1, len(manifest.packs)))
+    return np.split(rows, ends) if manifest.packs else []

@@ -6,6 +6,7 @@
 """
 
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import Final
 
 from syncd.format import zstd
@@ -50,17 +51,25 @@ def decode_pack_content(raw: bytes) -> tuple[int, tuple[int, ...], bytes]:
     count = reader.count()
     if not 0 < count << log2 <= MAX_PACK_BYTES:
         raise reader.broken(f"a pack does not hold {count} pages of {1 << log2} bytes")
-    numbers: list[int] = []
-    last = 0
-    for _ in range(count):
-        last += reader.varint(most=MAX_PAGE_COUNT) + 1
-        numbers.append(last)
-    if last > MAX_PAGE_COUNT:
-        raise reader.broken(f"{last} is no page number")
+    numbers = _decode_numbers(reader, count)
+    if numbers[-1] > MAX_PAGE_COUNT:
+        raise reader.broken(f"{numbers[-1]} is no page number")
     images = zstd.decompress(
         reader.rest(), size=count << log2, window_log_max=_WINDOW_LOG_MAX, what="the content of the pack"
     )
-    return 1 << log2, tuple(numbers), images
+    return 1 << log2, numbers, images
+
+
+def _decode_numbers(reader: Reader, count: int) -> tuple[int, ...]:
+    first = reader.varint(most=MAX_PAGE_COUNT) + 1
+    steps = bytes(reader.peek()[: count - 1])
+    if len(steps) == count - 1 and steps.isascii():  # one byte each: neighbours, nearly always
+        reader.take(count - 1)
+        return tuple(accumulate(steps, lambda last, step: last + step + 1, initial=first))
+    numbers = [first]
+    for _ in range(count - 1):
+        numbers.append(numbers[-1] + reader.varint(most=MAX_PAGE_COUNT) + 1)
+    return tuple(numbers)
 
 
 def encode_pack(epoch: int, sealed: bytes) -> bytes:

@@ -7,11 +7,11 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from syncd.format.delta import check_follows, decode_delta, encode_delta, group_pages
+from syncd.format.delta import decode_delta, encode_delta, group_pages
 from syncd.model import Digest
+from syncd.rebuild import Image
 from syncd.replica import shadow_digest
 from syncd.replicate import _redo_of, apply_change, build_change, copy_piece
-from syncd.restore import _apply_deltas
 from syncd.source.pending import Piece
 from syncd.source.shadow import Shadow
 
@@ -69,26 +69,30 @@ def expected(image: list[bytes], piece: Piece) -> list[bytes]:
 def test_a_delta_gives_the_same_bytes_and_digest(turns: list[Turn]) -> None:
     with tempfile.TemporaryDirectory() as directory:
         shadow = Shadow(Path(directory, "shadow.db"), 512)
-        other = Shadow(Path(directory, "other.db"), 512)
+        proven, other = (Image(Path(directory, name)) for name in ("proven.db", "other.db"))
         image: list[bytes] = []
-        digest = reached = Digest()
+        digest = Digest()
         size = 512
         try:
-            for seq, turn in enumerate(turns):
+            for turn in turns:
                 size = turn.rebase or size
                 piece = piece_of(turn, size)
                 image = expected(image, piece)
                 change = build_change(piece, shadow, digest)
-                check_follows(change.delta, page_size=other.page_size, page_count=other.page_count)
-                reached = _apply_deltas(other, [decode_delta(encode_delta(change.delta))], reached, seq)
+                for restored in (proven, other):
+                    restored.apply(decode_delta(encode_delta(change.delta)))
                 apply_change(change, shadow)
                 digest = change.delta.digest
-                assert digest == reached == shadow_digest(shadow) == shadow_digest(other)
-                for each in (shadow, other):
-                    assert each.page_count == len(image)
-                    assert each.path.read_bytes() == b"".join(image)
+                assert digest == proven.digest() == shadow_digest(shadow)
+            assert digest == other.digest()
+            proven.finish()
+            other.finish()
+            for each in (shadow, proven, other):
+                assert each.page_count == len(image)
+                assert each.path.read_bytes() == b"".join(image)
         finally:
             shadow.close()
+            proven.close()
             other.close()
 
 
