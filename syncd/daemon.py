@@ -9,56 +9,29 @@
 
 import asyncio
 import contextlib
-import fcntl
-import os
 import signal
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import asdict
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from syncd import __version__, notify
 from syncd.clock import Clock
-from syncd.config import Config, check_private, load, warnings
-from syncd.envelope.keys import SigningKey
-from syncd.errors import ConfigError, IdentityError, SourceError, StateError, SyncdError
-from syncd.log import Event, Log, configure, get_logger
+from syncd.config import Config, load, warnings
+from syncd.control import listening
+from syncd.errors import ConfigError, SourceError, StateError, SyncdError
+from syncd.host import locked, read_sealing
+from syncd.jobs import run_due_jobs, run_jobs, tasks_of
+from syncd.log import Event, Log, configure, logger_for
 from syncd.replica import Replica, Sealing, open_replica
 from syncd.replicate import Replicator
 from syncd.ship import Shipper
-from syncd.state import LOCK_FILE
 from syncd.store import open_store, prefixed
 from syncd.store.base import Store
 
 _REOPEN_SECONDS: Final = 5.0
 _ONCE_PATIENCE: Final = 60.0
-_WARNINGS: Final = frozenset(
-    {
-        Event.CONFIG_REJECTED,
-        Event.CONFIG_QUESTIONED,
-        Event.SOURCE_LOST,
-        Event.SOURCE_BUSY,
-        Event.SOURCE_AT_RISK,
-        Event.FRAMES_LOST,
-        Event.TARGET_FAILED,
-    }
-)
-_ERRORS: Final = frozenset({Event.TARGET_REFUSED, Event.TARGET_CONFLICTED, Event.STATE_FAILED})
-
-
-def logger_for(**bound: object) -> Log:
-    """A Log that chooses the level by the event."""
-    logger = get_logger(**bound)
-
-    def log(event: Event, /, **fields: object) -> None:
-        if event in _ERRORS:
-            logger.error(event, **fields)
-        elif event in _WARNINGS:
-            logger.warning(event, **fields)
-        else:
-            logger.info(event, **fields)
-
-    return log
 
 
 class Daemon:
@@ -78,6 +51,7 @@ class Daemon:
         self._stop = asyncio.Event()
         self._reload = asyncio.Event()
         self._ready: set[str] = set()
+        self._shippers: dict[str, dict[str, Shipper]] = {}
 
     def stop(self) -> None:
         """Drain and end, as the first SIGTERM does."""
@@ -86,7 +60,7 @@ class Daemon:
     async def run(self) -> None:
         """Run until stopped. Raises ConfigError, StateError."""
         started = self._clock.monotonic()
-        self._sealing = _read_sealing(self._config)
+        self._sealing = read_sealing(self._config)
         with self._signals():
             while True:
                 await self._run_config(started)
@@ -97,7 +71,7 @@ class Daemon:
     async def once(self) -> None:
         """Capture what is committed now, ship everything, end. Raises the first SyncdError met."""
         failures: list[SyncdError] = []
-        self._sealing = _read_sealing(self._config)
+        self._sealing = read_sealing(self._config)
         async with self._opened() as stores:
             for name in self._config.databases:
                 try:
@@ -121,7 +95,11 @@ class Daemon:
         )
         for warning in warnings(config):
             self._log(Event.CONFIG_QUESTIONED, warning=warning)
-        async with self._opened() as stores, asyncio.TaskGroup() as group:
+        async with (
+            self._opened() as stores,
+            listening(config.state_dir, self._answer),
+            asyncio.TaskGroup() as group,
+        ):
             ends = asyncio.Event()
             tasks = [group.create_task(self._keep(name, stores, ends)) for name in config.databases]
             helpers = [group.create_task(self._watchdog()), group.create_task(self._say_ready(started))]
@@ -137,6 +115,24 @@ class Daemon:
             self._config, self._sealing = following
             configure(self._config.log.format, self._config.log.level)
             self._log(Event.CONFIG_RELOADED)
+
+    async def snapshot(self, name: str, target: str | None) -> list[dict[str, object]]:
+        """Take a snapshot of a database now, on one target or all. Raises SyncdError.
+
+        Where no daemon runs: captures and ships first, as `once` does.
+        """
+        self._sealing = read_sealing(self._config)
+        async with self._opened() as stores, self._replica(name, logger_for(database=name)) as replica:
+            return await _snapshots(await self._catch_up(replica, stores), target)
+
+    async def _answer(self, request: dict[str, Any]) -> list[dict[str, object]]:
+        """What the command line asked for, see `control`."""
+        name, target = request.get("database", ""), request.get("target")
+        if name not in self._shippers:
+            raise StateError(
+                f"the daemon does not keep {name} just now", hint="see its log, and `syncd status`"
+            )
+        return await _snapshots(self._shippers[name], target)
 
     async def _wait_for_change(self) -> tuple[Config, Sealing] | None:
         """Wait for a configuration that can be used, or for the end (None). Nothing stops meanwhile."""
@@ -154,7 +150,7 @@ class Daemon:
 
     def _reread(self) -> tuple[Config, Sealing]:
         config = self._config if self._path is None else load(self._path)
-        return config, _read_sealing(config)
+        return config, read_sealing(config)
 
     async def _keep(self, name: str, stores: dict[str, Store], ends: asyncio.Event) -> None:
         """Keep one database until `ends`; open it again where its state fails."""
@@ -174,47 +170,58 @@ class Daemon:
         replicator, shippers = self._workers(replica, stores)
         try:
             async with asyncio.TaskGroup() as group:
-                capturing = group.create_task(replicator.run())
-                shipping = [group.create_task(shipper.run()) for shipper in shippers]
-                ready = group.create_task(self._note_stored(replica))
+                self._shippers[replica.name] = shippers
+                tasks = [
+                    group.create_task(replicator.run()),
+                    group.create_task(self._note_stored(replica)),
+                    group.create_task(run_jobs(replica, tasks_of(replica.name, self._config, shippers))),
+                    *(group.create_task(shipper.run()) for shipper in shippers.values()),
+                ]
                 await ends.wait()
-                for task in (capturing, ready, *shipping):
+                for task in tasks:
                     task.cancel()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._config.stop.drain):
                     await self._drain(replicator, shippers)
         finally:
+            self._shippers.pop(replica.name, None)
             await replicator.close()
 
-    async def _drain(self, replicator: Replicator, shippers: list[Shipper]) -> None:
+    async def _drain(self, replicator: Replicator, shippers: Mapping[str, Shipper]) -> None:
         """Seal and ship what is there; a target that fails now is left for the next start."""
         with contextlib.suppress(SyncdError):
             await replicator.catch_up(patience=self._config.stop.drain / 2)
-        results = await asyncio.gather(*(s.ship() for s in shippers), return_exceptions=True)
+        results = await asyncio.gather(*(s.ship() for s in shippers.values()), return_exceptions=True)
         for result in results:
             if isinstance(result, BaseException) and not isinstance(result, SyncdError):
                 raise result
 
     async def _once(self, name: str, stores: dict[str, Store]) -> None:
         async with self._replica(name, logger_for(database=name)) as replica:
-            replicator, shippers = self._workers(replica, stores)
-            try:
-                if not await replicator.catch_up(patience=_ONCE_PATIENCE):
-                    raise StateError(
-                        f"{self._config.databases[name].path} did not come to rest",
-                        hint="run the daemon, or use WAL mode: PRAGMA journal_mode = WAL",
-                    )
-            finally:
-                await replicator.close()
-            results = await asyncio.gather(*(s.ship() for s in shippers), return_exceptions=True)
-            for shipper, result in zip(shippers, results, strict=True):
-                if isinstance(result, SyncdError):
-                    await shipper.note_error(result)
-            for result in results:
-                if isinstance(result, BaseException):
-                    raise result
+            shippers = await self._catch_up(replica, stores)
+            await run_due_jobs(replica, tasks_of(name, self._config, shippers))
 
-    def _workers(self, replica: Replica, stores: dict[str, Store]) -> tuple[Replicator, list[Shipper]]:
+    async def _catch_up(self, replica: Replica, stores: dict[str, Store]) -> dict[str, Shipper]:
+        """Capture what is committed now, and ship it. Raises the first SyncdError met."""
+        replicator, shippers = self._workers(replica, stores)
+        try:
+            if not await replicator.catch_up(patience=_ONCE_PATIENCE):
+                raise StateError(
+                    f"{self._config.databases[replica.name].path} did not come to rest",
+                    hint="run the daemon, or use WAL mode: PRAGMA journal_mode = WAL",
+                )
+        finally:
+            await replicator.close()
+        results = await asyncio.gather(*(s.ship() for s in shippers.values()), return_exceptions=True)
+        for shipper, result in zip(shippers.values(), results, strict=True):
+            if isinstance(result, SyncdError):
+                await shipper.note_error(result)
+        for result in results:
+            if isinstance(result, BaseException):
+                raise result
+        return shippers
+
+    def _workers(self, replica: Replica, stores: dict[str, Store]) -> tuple[Replicator, dict[str, Shipper]]:
         config = self._config
         batch = config.batch_of(replica.name)
         replicator = Replicator(
@@ -224,10 +231,15 @@ class Daemon:
             max_bytes=batch.max_bytes,
             poll_interval=config.capture.poll_interval,
         )
-        shippers = [
-            Shipper(replica, target, prefixed(stores[target], f"{replica.name}/"))
+        shippers = {
+            target: Shipper(
+                replica,
+                target,
+                prefixed(stores[target], f"{replica.name}/"),
+                delta_share=config.snapshot_of(replica.name).delta_share,
+            )
             for target in config.targets_of(replica.name)
-        ]
+        }
         return replicator, shippers
 
     @asynccontextmanager
@@ -251,7 +263,7 @@ class Daemon:
         """The state directory locked, the stores open."""
         config = self._config
         async with AsyncExitStack() as stack:
-            stack.enter_context(_locked(config.state_dir))
+            stack.enter_context(locked(config.state_dir))
             stores: dict[str, Store] = {}
             for name, target in config.targets.items():
                 store = open_store(
@@ -306,39 +318,14 @@ class Daemon:
                 loop.remove_signal_handler(number)
 
 
-def _read_sealing(config: Config) -> Sealing:
-    path = config.keys.signing_key
-    check_private(path)
-    try:
-        key = SigningKey.parse(path.read_text().strip())
-    except OSError as e:
-        raise ConfigError(f"keys.signing_key: {path} cannot be read: {e.strerror}") from e
-    except (UnicodeDecodeError, IdentityError) as e:
-        raise ConfigError(
-            f"keys.signing_key: {path} is not a signing key", hint="give the file that `syncd init` made"
-        ) from e
-    return Sealing(key, config.keys.recipient_keys)
-
-
-@contextmanager
-def _locked(state_dir: Path) -> Iterator[None]:
-    """Hold the state directory for this process. Raises StateError, ConfigError."""
-    try:
-        state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        fd = os.open(state_dir / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as e:
-        raise StateError(f"state_dir {state_dir} cannot be used: {e.strerror}", hint="check state_dir") from e
-    try:
-        check_private(state_dir)
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as e:
-            raise StateError(
-                f"state_dir {state_dir} is in use by another syncd", hint="one daemon per state directory"
-            ) from e
-        yield
-    finally:
-        os.close(fd)
+async def _snapshots(shippers: Mapping[str, Shipper], target: str | None) -> list[dict[str, object]]:
+    """On each target, or one: what was stored, as plain data."""
+    answer: list[dict[str, object]] = []
+    for name, shipper in shippers.items():
+        if target in {None, name}:
+            taken = await shipper.snapshot("asked for")
+            answer.append({"target": name, "snapshot": asdict(taken) if taken else None})
+    return answer
 
 
 async def _first_of(*events: asyncio.Event) -> None:

@@ -139,3 +139,13 @@ class ConflictError(SyncdError):
     """Another daemon writes to the same archive."""
 
     exit_code = 20
+
+
+def error_class(exit_code: int) -> type[SyncdError]:
+    """The most general class with this exit code."""
+    classes = [SyncdError]
+    for known in classes:
+        if known.exit_code == exit_code:
+            return known
+        classes += known.__subclasses__()
+    return SyncdError

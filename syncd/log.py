@@ -66,6 +66,10 @@ class Event(StrEnum):
     SOURCE_AT_RISK = "source.at_risk"
     # Database and shadow were compared page by page: reason, pages, changed_pages, duration_ms.
     SOURCE_COMPARED = "source.compared"
+    # SQLite's quick_check found nothing in a copy of the shadow: pages, unchecked (tables), duration_ms.
+    SOURCE_CHECKED = "source.checked"
+    # It found something, so the application's own file is damaged: problems, pages, duration_ms.
+    SOURCE_CORRUPT = "source.corrupt"
     # The first copy into the shadow is complete: pages, bytes, duration_ms.
     SOURCE_COPIED = "source.copied"
     # The WAL is held against a reset, since the application outruns us: frames.
@@ -78,10 +82,16 @@ class Event(StrEnum):
     DELTA_SEALED = "delta.sealed"
     # Consecutive deltas are on a target: first_seq, last_seq, bytes, lag_ms, duration_ms.
     DELTAS_STORED = "deltas.stored"
-    # A snapshot begins: seq, pages, reason.
+    # A snapshot begins: target, seq, pages, changed and moved (pages to be shipped), reason.
     SNAPSHOT_STARTED = "snapshot.started"
-    # A snapshot is complete on a target: seq, packs, pages, bytes, duration_ms.
+    # A snapshot is complete on a target: target, seq, pages, packs and bytes (shipped), duration_ms.
     SNAPSHOT_STORED = "snapshot.stored"
+    # A job of the calendar failed; without retry_ms it waits for its next time: job, error, retry_ms.
+    JOB_FAILED = "job.failed"
+    # A drill restored what it had to: kind (restore or self-test), generation, seq, bytes, duration_ms.
+    DRILL_PASSED = "drill.passed"
+    # A drill did not: kind, generation, seq, bytes, duration_ms, error.
+    DRILL_FAILED = "drill.failed"
     # A new unbroken chain begins: generation, reason.
     GENERATION_STARTED = "generation.started"
     # A new epoch key is wrapped for the recipients: generation, epoch, recipients (how many).
@@ -100,6 +110,21 @@ class Event(StrEnum):
     STATE_FAILED = "state.failed"
     # A library below us logged a warning or an error: library, message.
     LIBRARY_WARNED = "library.warned"
+
+
+_WARNINGS: Final = frozenset(
+    {
+        Event.CONFIG_REJECTED,
+        Event.CONFIG_QUESTIONED,
+        Event.SOURCE_LOST,
+        Event.SOURCE_BUSY,
+        Event.SOURCE_AT_RISK,
+        Event.FRAMES_LOST,
+        Event.TARGET_FAILED,
+        Event.JOB_FAILED,
+    }
+)
+_ERRORS: Final = frozenset({Event.TARGET_REFUSED, Event.TARGET_CONFLICTED, Event.STATE_FAILED})
 
 
 def configure(fmt: Format = "auto", level: Level = "info", *, stream: TextIO | None = None) -> None:
@@ -129,6 +154,21 @@ def get_logger(**bound: object) -> FilteringBoundLogger:
     It follows every later `configure`; what `bind` makes of it keeps the level of that moment.
     """
     return cast("FilteringBoundLogger", structlog.get_logger(**bound))
+
+
+def logger_for(**bound: object) -> Log:
+    """A Log that chooses the level by the event."""
+    logger = get_logger(**bound)
+
+    def log(event: Event, /, **fields: object) -> None:
+        if event in _ERRORS:
+            logger.error(event, **fields)
+        elif event in _WARNINGS:
+            logger.warning(event, **fields)
+        else:
+            logger.info(event, **fields)
+
+    return log
 
 
 def keep_plain_data(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:

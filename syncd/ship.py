@@ -26,6 +26,8 @@ from syncd.store.probe import probe
 
 _BUNDLE_BYTES: Final = 4 << 20
 _LONGEST_DELAY: Final = 60.0
+# A database that is smaller counts as that large when a snapshot is considered for the deltas' size.
+_SMALLEST_SIZE: Final = 8 << 20
 
 
 class Shipper:
@@ -35,14 +37,18 @@ class Shipper:
         replica: what to ship.
         target: the target's name.
         store: the database's part of the target.
+        delta_share: `snapshot_due` is set when deltas since the last snapshot exceed this share of the
+            database's size; 0 is never.
     """
 
-    def __init__(self, replica: Replica, target: str, store: Store) -> None:
+    def __init__(self, replica: Replica, target: str, store: Store, *, delta_share: float = 0) -> None:
         self._replica = replica
         self._target = target
         self._store = store
         self._probed = False
         self._failed = False
+        self._delta_share = delta_share
+        self.snapshot_due = asyncio.Event()
         self._snapshotting = asyncio.Lock()
         self._wake = asyncio.Event()
         self._changed = asyncio.Event()
@@ -75,6 +81,7 @@ class Shipper:
         while await self._step():
             pass
         target = await self._replica.state.target(self._target)
+        self._consider_snapshot(target.delta_bytes)
         if target.stored is not None:
             self._replica.stored.set()
             if target.state != "ok":  # it failed, perhaps under an earlier process, and now nothing waits
@@ -82,6 +89,13 @@ class Shipper:
         if self._failed:
             self._failed = False
             self._replica.log(Event.TARGET_RECOVERED, target=self._target)
+
+    def _consider_snapshot(self, delta_bytes: int) -> None:
+        chain = self._replica.chain
+        if chain is not None and self._delta_share:
+            size = max(chain.page_count * chain.page_size, _SMALLEST_SIZE)
+            if delta_bytes > self._delta_share * size:
+                self.snapshot_due.set()
 
     async def _step(self) -> bool:
         """One shipment; False where nothing waits."""

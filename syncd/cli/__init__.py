@@ -135,6 +135,20 @@ def run_command(
     run_daemon(config, once=once)
 
 
+@app.command("snapshot")
+def snapshot_command(
+    name: Annotated[str, typer.Argument(help="The database's name in the configuration.")],
+    *,
+    target: Annotated[str | None, typer.Option(metavar="TARGET", help="Only there; default: all.")] = None,
+    as_json: JsonOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """Keep the whole database again, now: ships only what changed since the last snapshot."""
+    from syncd.cli.snapshot import run_snapshot  # noqa: PLC0415
+
+    run_snapshot(config, name, target, as_json=as_json)
+
+
 @app.command("restore")
 def restore_command(
     name: Annotated[str | None, typer.Argument(help="The database's name in the configuration.")] = None,

@@ -5,7 +5,7 @@
 - "Not mine" differs from "broken": a kit that no epoch is sealed for is another archive's.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,12 +14,13 @@ import typer
 
 from syncd.cli import check_exclusive
 from syncd.config import Config, find, load
-from syncd.contents import Contents, read_contents
+from syncd.contents import Contents, find_plan, read_contents
 from syncd.envelope.keys import SigningKey, VerifyKey
 from syncd.envelope.kit import Kit, parse_kit
 from syncd.errors import ArchiveError, ConfigError, FormatVersionError, IdentityError, NoRestorePoint
 from syncd.format.epoch import decode_epoch
 from syncd.format.names import GENERATIONS, epochs_dir, parse_generation
+from syncd.policy.plan import Plan
 from syncd.store import open_store, prefixed
 from syncd.store.base import Store
 
@@ -60,11 +61,7 @@ class Place:
                 "which database?", hint="give its NAME, or --archive URL, or --identity kit.txt"
             )
         settings = load(find(self.config))
-        if self.name not in settings.databases:
-            names = ", ".join(sorted(settings.databases))
-            raise ConfigError(
-                f"there is no database {self.name!r} in the configuration", hint=f"it has {names}"
-            )
+        database_in(settings, self.name)
         return settings
 
     def targets(self, settings: Config) -> tuple[str, ...]:
@@ -77,6 +74,13 @@ class Place:
                 f"{self.name} has no target {self.source!r}", hint=f"it has {', '.join(names)}, and shadow"
             )
         return (self.source,)
+
+
+def database_in(settings: Config, name: str) -> None:
+    """Raises ConfigError where the configuration has no such database."""
+    if name not in settings.databases:
+        names = ", ".join(sorted(settings.databases))
+        raise ConfigError(f"there is no database {name!r} in the configuration", hint=f"it has {names}")
 
 
 def verify_key_of(settings: Config | None, kit: Kit | None) -> VerifyKey:
@@ -117,8 +121,36 @@ async def opened(
 
 async def contents_of(store: Store, database: str | None, kit: Kit | None, verify_key: VerifyKey) -> Contents:
     """What the archive holds. Raises StoreError, ArchiveError, NoRestorePoint, IdentityError."""
-    try:
+    async with _not_anothers(store, kit):
         contents = await read_contents(store, database=database, verify_key=verify_key)
+    _tell(contents.damaged)
+    return contents
+
+
+async def plan_of(
+    store: Store,
+    database: str | None,
+    kit: Kit | None,
+    verify_key: VerifyKey,
+    *,
+    at_ms: int | None,
+    seq: int | None,
+    generation: str | None,
+) -> Plan:
+    """What a restore reads. Raises StoreError, ArchiveError, NoRestorePoint, IdentityError."""
+    async with _not_anothers(store, kit):
+        plan, damaged = await find_plan(
+            store, database=database, verify_key=verify_key, at_ms=at_ms, seq=seq, generation=generation
+        )
+    _tell(damaged)
+    return plan
+
+
+@asynccontextmanager
+async def _not_anothers(store: Store, kit: Kit | None) -> AsyncIterator[None]:
+    """Where no manifest can be believed: is the kit perhaps another archive's?"""
+    try:
+        yield
     except FormatVersionError:
         raise
     except ArchiveError as e:
@@ -128,9 +160,11 @@ async def contents_of(store: Store, database: str | None, kit: Kit | None, verif
             f"the kit of {kit.database} at {kit.target_url} is not the kit of this archive",
             hint="give the kit that was made together with the configuration of its daemon",
         ) from e
-    for error in contents.damaged:
+
+
+def _tell(damaged: Iterable[ArchiveError]) -> None:
+    for error in damaged:
         typer.echo(f"syncd: left out: {error}", err=True)
-    return contents
 
 
 async def _is_sealed_for(store: Store, kit: Kit) -> bool:
