@@ -15,7 +15,8 @@
     |-- NoRestorePoint              16   nothing kept at that time or seq
     |-- WouldOverwrite              17   a file is there already
     |-- StateError                  19   syncd's own state is damaged, or in use
-    `-- ConflictError               20   another daemon writes to this archive
+    |-- ConflictError               20   another daemon writes to this archive
+    `-- ClockError                  21   this host's clock and the store's disagree
 
 The number is the process's exit code (2 is a usage error of the command line). `hint` tells the
 operator what to do; `retryable` says whether the same call can succeed later without anyone acting.
@@ -139,6 +140,12 @@ class ConflictError(SyncdError):
     """Another daemon writes to the same archive."""
 
     exit_code = 20
+
+
+class ClockError(SyncdError):
+    """The clock of this host and that of the store are too far apart to delete by age."""
+
+    exit_code = 21
 
 
 def error_class(exit_code: int) -> type[SyncdError]:

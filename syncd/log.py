@@ -92,6 +92,12 @@ class Event(StrEnum):
     DRILL_PASSED = "drill.passed"
     # A drill did not: kind, generation, seq, bytes, duration_ms, error.
     DRILL_FAILED = "drill.failed"
+    # A prune begins: dry_run.
+    PRUNE_STARTED = "prune.started"
+    # It is complete: dry_run, tombstoned, removed, bytes (removed), kept (objects), duration_ms.
+    PRUNE_FINISHED = "prune.finished"
+    # It ended early (clock, damaged mark, store); the next one takes it up again: error.
+    PRUNE_STOPPED = "prune.stopped"
     # A new unbroken chain begins: generation, reason.
     GENERATION_STARTED = "generation.started"
     # A new epoch key is wrapped for the recipients: generation, epoch, recipients (how many).
@@ -124,7 +130,9 @@ _WARNINGS: Final = frozenset(
         Event.JOB_FAILED,
     }
 )
-_ERRORS: Final = frozenset({Event.TARGET_REFUSED, Event.TARGET_CONFLICTED, Event.STATE_FAILED})
+_ERRORS: Final = frozenset(
+    {Event.TARGET_REFUSED, Event.TARGET_CONFLICTED, Event.STATE_FAILED, Event.PRUNE_STOPPED}
+)
 
 
 def configure(fmt: Format = "auto", level: Level = "info", *, stream: TextIO | None = None) -> None:

@@ -65,8 +65,9 @@ class Marks:
 
 @dataclass(slots=True)
 class Protection:
-    """Whether a lease is in the store; `refusal` says why not."""
+    """Whether a lease is in the store, and under which name at first; `refusal` says why not."""
 
+    name: str = ""
     refusal: StoreError | None = None
 
     @property
@@ -152,7 +153,7 @@ async def lease(
     renewal: asyncio.Task[None] | None = None
     try:
         try:
-            await holder.put()
+            protection.name = await holder.put()
             renewal = asyncio.create_task(holder.renew())
         except (StoreRefused, StoreUnfit) as e:
             protection.refusal = e
@@ -175,12 +176,13 @@ class _Holder:
         self._database, self._purpose, self._ranges = database, purpose, ranges
         self._names: list[str] = []
 
-    async def put(self) -> None:
+    async def put(self) -> str:
         now_ms = self._clock.now_ms()
         mark_id = new_mark_id(now_ms)
         mark = Mark(self._database, mark_id, self._purpose, now_ms, now_ms + LEASE_MS, "", self._ranges)
         self._names.append(lease_name(mark_id))
         await self._store.put(lease_name(mark_id), encode_mark(mark))
+        return lease_name(mark_id)
 
     async def renew(self) -> None:
         due = self._clock.monotonic() + _RENEW_SECONDS

@@ -15,7 +15,8 @@ from syncd.errors import ConfigError, SyncdError
 _EXIT_CODES: Final = """
 Exit codes: 0 done; 1 defect or difference; 2 usage; 10 configuration; 11 database cannot be read;
 12 identity or passphrase; 13 store unreachable; 14 store refuses or is unfit; 15 archive damaged;
-16 no such restore point; 17 file exists; 18 newer format; 19 syncd's own state; 20 conflict; 130 interrupted.
+16 no such restore point; 17 file exists; 18 newer format; 19 syncd's own state; 20 conflict;
+21 clocks disagree; 130 interrupted.
 """
 
 app = typer.Typer(

@@ -1,0 +1,122 @@
+"""An archive as retention sees it: one listing, and every manifest read and checked.
+
+- No identity is needed.
+- What is in the store under a name that is not one of ours is left out.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Final, TypeVar
+
+from syncd.archive import read_bundle, read_manifest
+from syncd.envelope.keys import VerifyKey
+from syncd.errors import ArchiveError, ObjectNotFound
+from syncd.format.names import (
+    GENERATIONS,
+    is_object,
+    parse_epoch,
+    parse_pack_id,
+    parse_seq,
+    snapshots_dir,
+)
+from syncd.policy.inventory import Bundle, Epoch, Inventory, Pack, Snapshot, Unreadable
+from syncd.store.base import ObjectInfo, Store
+
+CONCURRENCY: Final = 8
+
+_T = TypeVar("_T")
+
+
+@dataclass(slots=True)
+class Manifests:
+    """Manifests as they are read: usable ones, and the others with why."""
+
+    snapshots: list[Snapshot] = field(default_factory=list)
+    unreadable: list[Unreadable] = field(default_factory=list)
+    errors: list[ArchiveError] = field(default_factory=list)
+
+
+async def read_inventory(store: Store, *, database: str, verify_key: VerifyKey) -> Inventory:
+    """Everything but the marks. Raises StoreError; damaged manifests are told in the result."""
+    listed: dict[str, list[ObjectInfo]] = {"snapshots": [], "deltas": [], "packs": [], "epochs": []}
+    async for info in _ours(store, GENERATIONS):
+        listed[info.name.split("/")[2]].append(info)
+    found = await _read_manifests(store, listed["snapshots"], database, verify_key)
+    return Inventory(
+        tuple(found.snapshots),
+        tuple(found.unreadable),
+        tuple(Bundle(_of(i), parse_seq(i.name), i.size, i.modified_ms) for i in listed["deltas"]),
+        tuple(Pack(_of(i), parse_pack_id(i.name), i.size, i.modified_ms) for i in listed["packs"]),
+        tuple(Epoch(_of(i), parse_epoch(i.name), i.size, i.modified_ms) for i in listed["epochs"]),
+    )
+
+
+async def read_snapshots(store: Store, generation: str, *, database: str, verify_key: VerifyKey) -> Manifests:
+    """The manifests of one generation as they are now. Raises StoreError."""
+    listed = [info async for info in _ours(store, snapshots_dir(generation))]
+    return await _read_manifests(store, listed, database, verify_key)
+
+
+async def read_ends(store: Store, bundles: Iterable[Bundle]) -> Mapping[str, int]:
+    """The last seq in the last bundle of each generation. Raises StoreError, ArchiveError."""
+    last: dict[str, Bundle] = {}
+    for bundle in sorted(bundles, key=lambda b: b.first_seq):
+        last[bundle.generation] = bundle
+    return {
+        generation: read_bundle(await store.get(b.name), first_seq=b.first_seq, name=b.name)[-1].seq
+        for generation, b in last.items()
+    }
+
+
+async def each(items: Iterable[_T], action: Callable[[_T], Awaitable[None]]) -> None:
+    """Do `action` for every item, a few at a time. The first error ends it and is raised."""
+    left = iter(items)
+
+    async def work() -> None:
+        for item in left:
+            await action(item)
+
+    workers = [asyncio.ensure_future(work()) for _ in range(CONCURRENCY)]
+    try:
+        await asyncio.gather(*workers)
+    finally:
+        for worker in workers:
+            worker.cancel()
+        await asyncio.wait(workers)
+
+
+async def _read_manifests(
+    store: Store, listed: Iterable[ObjectInfo], database: str, verify_key: VerifyKey
+) -> Manifests:
+    found = Manifests()
+
+    async def read(info: ObjectInfo) -> None:
+        generation, seq = _of(info), parse_seq(info.name)
+        try:
+            raw = await store.get(info.name)
+        except ObjectNotFound:
+            return  # it went since it was listed
+        try:
+            m = await asyncio.to_thread(
+                read_manifest, raw, generation=generation, seq=seq, database=database, verify_key=verify_key
+            )
+        except ArchiveError as e:
+            found.unreadable.append(Unreadable(generation, seq, info.size, info.modified_ms))
+            found.errors.append(e)
+            return
+        packs = frozenset(pack.pack_id for pack in m.packs)
+        found.snapshots.append(Snapshot(generation, seq, m.captured_ms, info.size, info.modified_ms, packs))
+
+    await each(listed, read)
+    return found
+
+
+async def _ours(store: Store, prefix: str) -> AsyncIterator[ObjectInfo]:
+    async for info in store.objects(prefix):
+        if is_object(info.name):
+            yield info
+
+
+def _of(info: ObjectInfo) -> str:
+    return info.name.split("/")[1]
