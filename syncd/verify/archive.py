@@ -34,6 +34,7 @@ from syncd.format.names import (
     snapshot_name,
     snapshots_dir,
 )
+from syncd.marks import tombstoned_names
 from syncd.model import Digest
 from syncd.policy.proof import Expected, Report
 from syncd.store.base import Store
@@ -57,7 +58,7 @@ async def verify(
     quick: bool = False,
     newest: bool = False,
     expected: Expected | None = None,
-    marked: Collection[str] = (),
+    marked: Collection[str] | None = None,
     progress: Progress | None = None,
 ) -> Report:
     """Look at the whole archive and say what is wrong with it; `policy.proof` says what that proves.
@@ -72,7 +73,7 @@ async def verify(
         quick: packs that are not opened are looked for in the listing only.
         newest: look at the newest snapshot only, and what is behind it.
         expected: what the daemon knows to have stored; finds a tail that was cut off.
-        marked: names of objects that wait for their deletion.
+        marked: names of objects that wait for their deletion; what the tombstones say where None.
         progress: told of bytes fetched.
 
     Raises StoreError, NoRestorePoint where there is no archive, IdentityError where `identity` opens no
@@ -80,6 +81,8 @@ async def verify(
     """
     if sample and identity is None:
         raise IdentityError("what is sealed needs the recovery kit", hint="give it with --identity")
+    if marked is None:
+        marked = await tombstoned_names(store)
     scan = Scan(store, database, verify_key, identity, bool(sample), marked, progress)
     generations = await _generations(scan)
     if expected is not None and expected.generation not in generations:
