@@ -131,7 +131,14 @@ _WARNINGS: Final = frozenset(
     }
 )
 _ERRORS: Final = frozenset(
-    {Event.TARGET_REFUSED, Event.TARGET_CONFLICTED, Event.STATE_FAILED, Event.PRUNE_STOPPED}
+    {
+        Event.TARGET_REFUSED,
+        Event.TARGET_CONFLICTED,
+        Event.STATE_FAILED,
+        Event.PRUNE_STOPPED,
+        Event.DRILL_FAILED,
+        Event.SOURCE_CORRUPT,
+    }
 )
 
 

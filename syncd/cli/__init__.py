@@ -217,6 +217,85 @@ def log_command(
     run_log(place, as_json=as_json)
 
 
+@app.command("verify")
+def verify_command(
+    name: Annotated[str | None, typer.Argument(help="The database's name in the configuration.")] = None,
+    *,
+    sample: Annotated[
+        str | None, typer.Option(metavar="SHARE", help="Open a random share, e.g. 5%; needs --identity.")
+    ] = None,
+    full: Annotated[bool, typer.Option("--full", help="Open everything; needs --identity.")] = False,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Look for packs in the listing only, do not fetch them.")
+    ] = False,
+    source: Annotated[str | None, typer.Option("--from", metavar="TARGET", help="A target's name.")] = None,
+    archive: ArchiveOption = None,
+    endpoint_url: EndpointOption = "",
+    identity: IdentityOption = None,
+    passphrase_file: PassphraseOption = None,
+    as_json: JsonOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """Is every object there, right and in its place? Names each that is not, and what that affects.
+
+    Without an identity it proves signatures, packs and the order of deltas, not what is inside them.
+    """
+    from syncd.cli.verify import Request, run_verify  # noqa: PLC0415
+
+    request = Request(
+        name=name,
+        source=source,
+        archive=archive,
+        endpoint_url=endpoint_url,
+        identity=identity,
+        config=config,
+        sample=sample,
+        full=full,
+        quick=quick,
+        passphrase_file=passphrase_file,
+    )
+    run_verify(request, as_json=as_json)
+
+
+@app.command("drill")
+def drill_command(
+    name: Annotated[str | None, typer.Argument(help="The database's name in the configuration.")] = None,
+    *,
+    self_test: Annotated[
+        bool, typer.Option("--self-test", help="Without your identity: a small database, there and back.")
+    ] = False,
+    scratch: Annotated[
+        Path, typer.Option(metavar="DIR", readable=False, help="Where to restore to; removed afterwards.")
+    ] = Path("/var/tmp"),  # noqa: S108 - a new directory of mode 0700 is made in it
+    source: Annotated[str | None, typer.Option("--from", metavar="TARGET", help="A target's name.")] = None,
+    archive: ArchiveOption = None,
+    endpoint_url: EndpointOption = "",
+    identity: IdentityOption = None,
+    passphrase_file: PassphraseOption = None,
+    as_json: JsonOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """Restore a random kept position, compare its digest, run SQLite's integrity_check on it.
+
+    With --self-test: proves the target and the way back with a key made for the occasion, and that the
+    newest snapshot is all there; not that your recovery kit opens your archive.
+    """
+    from syncd.cli.drill import Request, run_drill  # noqa: PLC0415
+
+    request = Request(
+        name=name,
+        source=source,
+        archive=archive,
+        endpoint_url=endpoint_url,
+        identity=identity,
+        config=config,
+        self_test=self_test,
+        scratch=scratch,
+        passphrase_file=passphrase_file,
+    )
+    run_drill(request, as_json=as_json)
+
+
 @app.command("status")
 def status_command(config: ConfigOption = None, *, as_json: JsonOption = False) -> None:
     """How far capture and every target are. Works whether or not the daemon runs."""

@@ -154,7 +154,7 @@ async def _not_anothers(store: Store, kit: Kit | None) -> AsyncIterator[None]:
     except FormatVersionError:
         raise
     except ArchiveError as e:
-        if kit is None or await _is_sealed_for(store, kit):
+        if kit is None or await is_sealed_for(store, kit):
             raise
         raise IdentityError(
             f"the kit of {kit.database} at {kit.target_url} is not the kit of this archive",
@@ -167,7 +167,7 @@ def _tell(damaged: Iterable[ArchiveError]) -> None:
         typer.echo(f"syncd: left out: {error}", err=True)
 
 
-async def _is_sealed_for(store: Store, kit: Kit) -> bool:
+async def is_sealed_for(store: Store, kit: Kit) -> bool:
     """Whether some epoch names the kit's recipient, or none can be read. It only chooses the message."""
     readable = False
     for generation in await store.dirs(GENERATIONS):
