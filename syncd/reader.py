@@ -29,7 +29,7 @@ from syncd.envelope.epoch import EpochKey
 from syncd.envelope.keys import Identity, VerifyKey
 from syncd.errors import ArchiveError, IdentityError, ObjectNotFound
 from syncd.format.delta import Delta, SealedDelta
-from syncd.format.manifest import Manifest
+from syncd.format.manifest import Manifest, PackRef
 from syncd.format.names import deltas_name, epoch_name, pack_name, snapshot_name
 from syncd.model import Digest
 from syncd.store.base import Store
@@ -51,6 +51,24 @@ class Pack:
         if self.numbers[offset : offset + count] != tuple(range(first_page, first_page + count)):
             raise ArchiveError(f"{self.name}: it does not hold the pages that the manifest names")
         return memoryview(self.images)[offset * self.page_size : (offset + count) * self.page_size]
+
+
+@dataclass(frozen=True, slots=True)
+class SealedPack:
+    """The pack that a manifest names, and the key to it."""
+
+    name: str
+    ref: PackRef
+    page_size: int
+    key: EpochKey
+    raw: bytes
+
+    def open(self) -> Pack:
+        """Takes long, and memory for the images three times over. Raises ArchiveError."""
+        size, numbers, images = open_pack(lambda _: self.key, self.ref.pack_id, self.raw, self.name)
+        if size != self.page_size or len(numbers) != self.ref.pages:
+            raise ArchiveError(f"{self.name}: it does not hold the pages that the manifest names")
+        return Pack(self.name, size, numbers, images)
 
 
 class Reader:
@@ -101,6 +119,11 @@ class Reader:
 
     async def pack(self, manifest: Manifest, index: int) -> Pack:
         """`manifest.packs[index]`: the object that the manifest names, opened."""
+        sealed = await self.sealed_pack(manifest, index)
+        return await self._in_thread(sealed.open)
+
+    async def sealed_pack(self, manifest: Manifest, index: int) -> SealedPack:
+        """The same, not opened yet."""
         ref = manifest.packs[index]
         name = pack_name(manifest.generation, ref.pack_id)
         raw = await self.get(name)
@@ -108,14 +131,7 @@ class Reader:
         if len(raw) != ref.size or await self._in_thread(lambda: hashlib.sha256(raw).digest()) != ref.sha256:
             raise ArchiveError(f"{name}: it is not the pack that the manifest names")
         key = await self.key(manifest.generation, pack_epoch(raw, name))
-
-        def opened() -> Pack:
-            size, numbers, images = open_pack(lambda _: key, ref.pack_id, raw, name)
-            if size != manifest.page_size or len(numbers) != ref.pages:
-                raise ArchiveError(f"{name}: it does not hold the pages that the manifest names")
-            return Pack(name, size, numbers, images)
-
-        return await self._in_thread(opened)
+        return SealedPack(name, ref, manifest.page_size, key, raw)
 
     async def bundle(self, generation: str, first_seq: int) -> list[SealedDelta]:
         """The sealed deltas of a bundle; with an identity, the keys to `open` them are there then."""
@@ -139,6 +155,8 @@ class Reader:
         """The key of an epoch, fetched and opened at the first call."""
         if self._identity is None:
             raise IdentityError("what is sealed needs the recovery kit", hint="give it with --identity")
+        if key := self._keys.get((generation, number)):
+            return key
         async with self._opening:
             key = self._keys.get((generation, number))
             if key is None:

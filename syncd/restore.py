@@ -5,6 +5,8 @@
   final name, and never over an existing file unless told to.
 - Only a boundary is a result: pieces of a larger batch wait on disk until the last one was read.
 - Packs and bundles are fetched ahead, and applied as they come; memory is bounded.
+- While it runs there is a lease in the store, so that no prune deletes what it reads; a store that takes
+  none is read all the same.
 - The result is proven as a whole; only where that fails is it done again with a proof of every delta,
   to name the one that is wrong.
 """
@@ -12,9 +14,9 @@
 import asyncio
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import AsyncExitStack, asynccontextmanager, closing, suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
@@ -25,19 +27,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from syncd.ahead import ahead
-from syncd.clock import to_completion
+from syncd.clock import Clock, SystemClock, to_completion
 from syncd.destination import check_destination, partial_beside, publish
 from syncd.envelope.keys import Identity, VerifyKey
-from syncd.errors import ArchiveError, NoRestorePoint
+from syncd.errors import ArchiveError, NoRestorePoint, StoreError
 from syncd.format.manifest import Manifest
+from syncd.format.marks import Purpose, Range
+from syncd.format.names import MAX_SEQ
+from syncd.marks import lease
 from syncd.model import Digest
 from syncd.policy.plan import Plan
-from syncd.reader import Pack, Reader, runs_by_pack
+from syncd.reader import Reader, SealedPack, runs_by_pack
 from syncd.rebuild import Image, Successor, Unproven
 from syncd.store.base import Store
 
-_FETCHES: Final = 24
-_PACKS_BYTES: Final = 16 << 20
+_PACKS: Final = 24
+_BUNDLES: Final = 128
+_PACKS_BYTES: Final = 12 << 20
 _BUNDLES_BYTES: Final = 8 << 20
 _THREADS: Final = min(3, os.cpu_count() or 1)  # each takes some 20 MB for a pack of 4 MiB
 _P = ParamSpec("_P")
@@ -76,6 +82,7 @@ class Restore:
         verify_key: of the daemon that wrote it.
         database: the name that the archive must carry, None for any.
         progress: told of bytes fetched.
+        clock: of the lease; the machine's where None.
     """
 
     def __init__(
@@ -86,7 +93,10 @@ class Restore:
         verify_key: VerifyKey,
         database: str | None,
         progress: Progress,
+        clock: Clock | None = None,
     ) -> None:
+        self._store = store
+        self._clock = clock or SystemClock()
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="restore")
         self._reader = Reader(
             store, identity=identity, verify_key=verify_key, database=database, threads=self._threads
@@ -96,19 +106,36 @@ class Restore:
     async def run(self, plan: Plan, to: Path, *, force: bool) -> Restored:
         """Restore to the file `to`. Raises WouldOverwrite, ArchiveError, NoRestorePoint, StoreError."""
         await asyncio.to_thread(check_destination, to, force=force)
+        start = plan.snapshot
+        manifest = await self._reader.manifest(start.generation, start.seq)
+        async with self._protected(plan, manifest.database):
+            return await self._restore(plan, manifest, to, force=force)
+
+    @asynccontextmanager
+    async def _protected(self, plan: Plan, database: str) -> AsyncIterator[None]:
+        """With a lease on what is read. Without one where the store takes none: reading goes on."""
+        last = MAX_SEQ if plan.seq is None else min(plan.seq, MAX_SEQ)
+        reads = Range(plan.snapshot.generation, plan.snapshot.seq, last)
+        async with AsyncExitStack() as stack:
+            with suppress(StoreError):
+                await stack.enter_async_context(
+                    lease(self._store, self._clock, database, Purpose.RESTORE, [reads])
+                )
+            yield
+
+    async def _restore(self, plan: Plan, manifest: Manifest, to: Path, *, force: bool) -> Restored:
         with partial_beside(to) as path, closing(Image(path)) as image:
             try:
-                restored = await self._rebuild(plan, image, strict=False)
+                restored = await self._rebuild(plan, manifest, image, strict=False)
             except Unproven:
-                restored = await self._rebuild(plan, image, strict=True)
+                restored = await self._rebuild(plan, manifest, image, strict=True)
             await self._in_thread(image.finish)
             await asyncio.to_thread(publish, path, to, force=force)
         return restored
 
-    async def _rebuild(self, plan: Plan, image: Image, *, strict: bool) -> Restored:
+    async def _rebuild(self, plan: Plan, manifest: Manifest, image: Image, *, strict: bool) -> Restored:
         self._progress.begin(plan.bytes)
         start = plan.snapshot
-        manifest = await self._reader.manifest(start.generation, start.seq)
         digest = await self._apply_packs(manifest, image)
         with tempfile.TemporaryFile(dir=image.path.parent) as spool:
             successor = Successor(
@@ -146,8 +173,8 @@ class Restore:
         packs = manifest.packs
 
         async def pack(index: int) -> int:
-            opened = await self._reader.pack(manifest, index)
-            return await self._in_thread(_write_pack, image, opened, runs[index])
+            sealed = await self._reader.sealed_pack(manifest, index)
+            return await self._in_thread(_write_pack, image, sealed, runs[index])
 
         total = 0
         async for written in ahead(
@@ -155,7 +182,7 @@ class Restore:
             pack,
             cost=lambda i: packs[i].size,
             most_bytes=_PACKS_BYTES,
-            most=_FETCHES,
+            most=_PACKS,
         ):
             for index, term in written:
                 total += term
@@ -174,7 +201,7 @@ class Restore:
             lambda entry: self._reader.bundle(entry.generation, entry.first_seq),
             cost=lambda entry: entry.bytes,
             most_bytes=_BUNDLES_BYTES,
-            most=_FETCHES,
+            most=_BUNDLES,
         ):
             self._progress.advance(sum(entry.bytes for entry, _ in bundles))
             deltas = chain.from_iterable(bundle for _, bundle in bundles)
@@ -182,6 +209,10 @@ class Restore:
                 return
 
 
-def _write_pack(image: Image, pack: Pack, runs: NDArray[np.int64]) -> int:
-    """Write what is live of a pack; its terms of the digest, summed up."""
+def _write_pack(image: Image, sealed: SealedPack, runs: NDArray[np.int64]) -> int:
+    """Write what is live of a pack; its terms of the digest, summed up.
+
+    Opened and written in one go: opened packs that wait for their turn would be held in memory.
+    """
+    pack = sealed.open()
     return sum(image.write(first, pack.run(first, count, offset)) for first, count, offset in runs.tolist())

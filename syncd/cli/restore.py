@@ -20,11 +20,11 @@ from rich.progress import (
 )
 
 from syncd.cli import check_exclusive
+from syncd.cli.heap import bound_heap
 from syncd.cli.output import print_json
-from syncd.cli.places import Place, contents_of, opened, verify_key_of
+from syncd.cli.places import Place, opened, plan_of, verify_key_of
 from syncd.config import Config
 from syncd.config.passphrase import read_passphrase
-from syncd.contents import plan_restore
 from syncd.destination import copy_shadow
 from syncd.envelope.identity import unprotect
 from syncd.envelope.keys import Identity
@@ -70,6 +70,7 @@ class Bar:
 def run_restore(request: Request, *, as_json: bool) -> None:
     """Restore, and say what came out. Raises SyncdError."""
     check_exclusive(at=request.at, seq=request.seq)
+    bound_heap(large_bytes=1 << 20, spare_bytes=4 << 20)
     # Like an interrupt: what is half-written goes.
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     started = time.monotonic()
@@ -175,8 +176,15 @@ async def _from_one(
 ) -> Restored:
     verify_key = verify_key_of(settings, kit)
     async with opened(request, settings, kit, target) as store:
-        contents = await contents_of(store, request.name, kit, verify_key)
-        plan = plan_restore(contents, at_ms=at_ms, seq=request.seq, generation=request.generation)
+        plan = await plan_of(
+            store,
+            request.name,
+            kit,
+            verify_key,
+            at_ms=at_ms,
+            seq=request.seq,
+            generation=request.generation,
+        )
         with Progress(
             TextColumn("{task.description}"),
             BarColumn(),

@@ -7,7 +7,6 @@ instruction, so it leaves such a thread behind.
 
 import asyncio
 import contextlib
-import ctypes
 import os
 import sys
 import threading
@@ -17,6 +16,7 @@ from typing import Final
 
 from typing_extensions import override
 
+from syncd.cli.heap import bound_heap
 from syncd.clock import SystemClock
 from syncd.config import find, load
 from syncd.daemon import Daemon
@@ -34,14 +34,9 @@ class _Impatient(ThreadPoolExecutor):
         super().shutdown(wait=False, cancel_futures=True)
 
 
-_M_ARENA_MAX: Final = -8  # names and numbers of glibc's malloc.h
-_M_MMAP_THRESHOLD: Final = -3
-_LARGE_BYTES: Final = 1 << 18
-
-
 def run_daemon(config: Path | None, *, once: bool) -> None:
     """Run the daemon until a signal, or one pass. Raises SyncdError."""
-    _bound_heap()
+    bound_heap()
     path = find(config)
     settings = load(path)
     configure(settings.log.format, settings.log.level)
@@ -68,15 +63,3 @@ def _leave_hanging_threads() -> None:
             if thread.is_alive():
                 sys.stdout.flush()
                 os._exit(0)
-
-
-def _bound_heap() -> None:
-    """Give large buffers back when they are freed, and do not keep a heap for each thread.
-
-    At one transaction of 300 MB this takes 70 MB off the peak of 210
-    (tests/bench/memory.py). Other C libraries have no mallopt, and need none.
-    """
-    with contextlib.suppress(OSError, AttributeError):
-        mallopt = ctypes.CDLL(None).mallopt
-        mallopt(_M_ARENA_MAX, 1)
-        mallopt(_M_MMAP_THRESHOLD, _LARGE_BYTES)

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
 
-from syncd.contents import plan_restore, read_contents
+from syncd.contents import find_plan
 from syncd.replica import Replica, open_replica
 from syncd.replicate import Replicator
 from syncd.restore import Restore, Restored
@@ -118,8 +118,14 @@ async def restore(
     generation: str | None = None,
     force: bool = False,
 ) -> Restored:
-    contents = await read_contents(store, database=NAME, verify_key=SIGNING_KEY.verify_key)
-    plan = plan_restore(contents, seq=seq, at_ms=at_ms, generation=generation)
+    plan, _ = await find_plan(
+        store,
+        database=NAME,
+        verify_key=SIGNING_KEY.verify_key,
+        seq=seq,
+        at_ms=at_ms,
+        generation=generation,
+    )
     verb = Restore(
         store,
         identity=IDENTITY,
