@@ -45,15 +45,20 @@ class Report:
     """What a run found and did.
 
     `verdicts` are those of before; `due_ms` says from when on a name that is to go may be deleted.
-    `notes` are for whoever reads the table.
+    `gone` has what was deleted; `notes` are for whoever reads the table.
     """
 
     verdicts: tuple[Verdict, ...]
     due_ms: Mapping[str, int] = field(default_factory=dict)
     tombstoned: int = 0
-    removed: int = 0
+    gone: frozenset[str] = frozenset()
     removed_bytes: int = 0
     notes: tuple[str, ...] = ()
+
+    @property
+    def removed(self) -> int:
+        """How many objects were deleted."""
+        return len(self.gone)
 
     @property
     def kept(self) -> int:
@@ -179,7 +184,7 @@ class _Prune:
             verdicts,
             due_ms | dict.fromkeys(new, now_ms + self._grace_ms),
             tombstoned=len(new),
-            removed=len(self._gone),
+            gone=frozenset(self._gone),
             removed_bytes=sum(v.size for v in ripe if v.name in self._gone),
             notes=self._notes(verdicts),
         )
@@ -276,7 +281,7 @@ class _Prune:
         if not future:
             return ()
         first = f"the first {future[0].name} at {format_time(future[0].dated_ms)}"
-        return (f"{len(future)} objects are dated in the future, {first}: they neither count nor go",)
+        return (f"dated in the future: {len(future)}, {first}; what is so neither counts nor goes",)
 
     def _active(self, mark: Mark) -> bool:
         return self._clock.now_ms() < mark.until_ms

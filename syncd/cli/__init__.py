@@ -10,6 +10,15 @@ from typing import Annotated, Final, NoReturn
 
 import typer
 
+from syncd.cli import keeping
+from syncd.cli.options import (
+    ArchiveOption,
+    ConfigOption,
+    EndpointOption,
+    IdentityOption,
+    JsonOption,
+    PassphraseOption,
+)
 from syncd.errors import ConfigError, SyncdError
 
 _EXIT_CODES: Final = """
@@ -28,32 +37,6 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-
-ConfigOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--config",
-        metavar="FILE",
-        readable=False,  # what cannot be read is told in our words, with our exit code
-        help="Default: $SYNCD_CONFIG, ./syncd.toml, /etc/syncd/syncd.toml.",
-    ),
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
-IdentityOption = Annotated[
-    Path | None,
-    typer.Option(metavar="FILE", readable=False, help="The recovery kit that `syncd init` wrote."),
-]
-PassphraseOption = Annotated[
-    Path | None,
-    typer.Option(
-        metavar="FILE", readable=False, help="Its first line is the passphrase; asked for otherwise."
-    ),
-]
-ArchiveOption = Annotated[
-    str | None,
-    typer.Option(metavar="URL", help="file:///path or s3://bucket/prefix; needs no configuration."),
-]
-EndpointOption = Annotated[str, typer.Option(metavar="URL", help="For s3:// that is not Amazon's.")]
 
 
 def _version(value: bool) -> None:
@@ -302,6 +285,9 @@ def status_command(config: ConfigOption = None, *, as_json: JsonOption = False) 
     from syncd.cli.status import run_status  # noqa: PLC0415
 
     run_status(config, as_json=as_json)
+
+
+app.add_typer(keeping.app)
 
 
 def main() -> NoReturn:

@@ -84,7 +84,7 @@ async def test_a_dry_run_writes_nothing(archive: Archive) -> None:
     assert (report.tombstoned, report.removed, report.notes) == (0, 0, ())
     archive.held[deltas_name(archive.generation, 1)] = Held(b"x", archive.clock.now_ms() + DAY)
     report = await archive.prune(dry_run=True)
-    assert report.notes[0].startswith("1 objects are dated in the future, the first generations/")
+    assert report.notes[0].startswith("dated in the future: 1, the first generations/")
 
 
 async def test_a_hold_that_comes_meanwhile_saves_what_is_tombstoned(archive: Archive) -> None:
