@@ -4,7 +4,7 @@
 - A finding names one object, what is wrong with it, and what cannot be restored because of it.
 """
 
-from bisect import bisect_left, bisect_right
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -79,12 +79,6 @@ def positions_from(seq: int, snapshots: Sequence[int]) -> str:
     return span(seq, snapshots[at] - 1)
 
 
-def snapshot_before(seq: int, snapshots: Sequence[int]) -> int | None:
-    """The newest snapshot at or before `seq`."""
-    at = bisect_right(snapshots, seq)
-    return snapshots[at - 1] if at else None
-
-
 def span(first: int, last: int) -> str:
     """Positions as people read them."""
     return f"position {first}" if first == last else f"positions {first} to {last}"
@@ -105,7 +99,7 @@ def what_is_proven(*, identity: bool, sample: float, quick: bool) -> tuple[str, 
         "manifests and epochs: all fetched, their signatures and names are right",
         "bundles: all fetched, whole in form, no delta missing that a kept position needs",
         "packs: only listed, with the right size; that says nothing of their bytes"
-        if quick
+        if quick and sample < 1
         else "packs: all fetched, size and SHA-256 as the signed manifests say",
     ]
     if not identity or not sample:

@@ -167,14 +167,19 @@ class Uses:
         return set(self.of)
 
     def suspect(self, epoch: int, known: Collection[int]) -> str:
-        """The one bundle that names an epoch of which nothing else is known; empty where others do.
+        """The bundle that is likelier to be wrong than that this epoch is gone; empty where none is.
 
-        Epochs are numbered upwards, and the clear part of a bundle has no signature: it is the likelier
-        one to be wrong.
+        The clear part of a bundle has no signature. Epochs are numbered from one to the next and never
+        go back along the deltas: a bundle alone that names another one is the odd one out.
         """
         use = self.of[epoch]
-        alone = use.bundles == 1 and not use.snapshots and epoch > max(known, default=-1)
-        return use.bundle if alone and known else ""
+        if use.bundles != 1 or use.snapshots:
+            return ""
+        others = [(number, other) for number, other in self.of.items() if other.bundles and number != epoch]
+        goes_back = any(
+            other.last > use.first if number < epoch else other.first < use.last for number, other in others
+        )
+        return use.bundle if goes_back or (known and epoch > max(known) + 1) else ""
 
     def text(self, epoch: int) -> str:
         """What cannot be opened without it."""

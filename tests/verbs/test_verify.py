@@ -207,6 +207,41 @@ async def test_many_damages_are_all_named(archive: Archive) -> None:
     assert sorted(blamed(await look(archive))) == sorted(chosen)
 
 
+@pytest.mark.parametrize("seed", range(40))
+async def test_several_damages_and_nobody_else_is_blamed(archive: Archive, seed: int) -> None:
+    rng = random.Random(seed)
+    damaged = set(rng.sample(sorted(archive.held), rng.randrange(2, 6)))
+    before = Archive([], dict(archive.held))
+    for name in sorted(damaged):
+        alone = Archive([], dict(before.held))
+        rng.choice(ATTACKS)(alone, name, rng)
+        archive.held.pop(name)
+        if name in alone.held:
+            archive.held[name] = alone.held[name]
+    report = await look(archive, sample=1.0)
+    assert set(blamed(report)) <= damaged, report.findings
+    assert len(blamed(report)) == len(set(blamed(report)))
+    needed = {pack_of(archive, seq) for seq in (0, 4, 8) if not {snapshot_name(GENERATION, seq)} & damaged}
+    always = {name for name in damaged if "/epochs/" in name or name in needed}
+    assert always <= set(blamed(report)), report.findings
+
+
+@pytest.mark.parametrize(("index", "epoch"), [(0, 1), (0, 7), (2, 3), (4, 3), (5, 9)])
+async def test_a_bundle_that_names_an_epoch_that_never_was(archive: Archive, index: int, epoch: int) -> None:
+    name = names(archive, "deltas")[index]
+    first, *rest = decode_bundle(archive.held[name].data)
+    archive.held[name] = Held(encode_bundle([type(first)(first.seq, epoch, first.sealed), *rest]), 0)
+    assert blamed(await look(archive, sample=1.0)) == [name]
+
+
+async def test_an_epoch_that_only_one_bundle_names(archive: Archive) -> None:
+    """Its removal is not blamed on the bundle."""
+    del archive.held[deltas_name(GENERATION, 11)]
+    epoch = names(archive, "epochs")[2]
+    del archive.held[epoch]
+    assert blamed(await look(archive)) == [epoch]
+
+
 async def test_a_delta_of_another_history_does_not_follow(archive: Archive) -> None:
     """In form it is right: two deltas that begin at 5, sealed with the right key, for another place."""
     chain = GENERATION
