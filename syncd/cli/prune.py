@@ -172,8 +172,8 @@ def _rows(found: list[Verdict], report: Report, now_ms: int) -> Iterator[tuple[s
         for group in groups:
             dated = [v.dated_ms for v in group]
             ages = dict.fromkeys(age_text(now_ms - ms) for ms in (min(dated), max(dated)))
-            size = sum(v.size for v in group)
-            yield _what(kind, group), " .. ".join(ages), size_text(size), *fate(group[0])
+            size = size_text(sum(v.size for v in group)) if group[0].generation else ""
+            yield _what(kind, group), " .. ".join(ages), size, *fate(group[0])
 
 
 def _grouped(
