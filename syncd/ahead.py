@@ -1,13 +1,15 @@
 """Fetching ahead of who consumes, in order, with a bound on what is in flight.
 
 - A bound in bytes keeps memory small, one in number keeps a server from being overrun.
-- What fails or is cancelled takes the fetches in flight with it.
+- What fails or is cancelled takes the fetches in flight with it; who stops early closes it (`aclosing`).
 """
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import TypeVar
+
+from typing_extensions import AsyncGenerator
 
 _T = TypeVar("_T")
 _U = TypeVar("_U")
@@ -20,7 +22,7 @@ async def ahead(
     cost: Callable[[_T], int],
     most_bytes: int,
     most: int,
-) -> AsyncIterator[list[tuple[_T, _U]]]:
+) -> AsyncGenerator[list[tuple[_T, _U]]]:
     """Each item with what `fetch` gave, in order, in lists of those that are ready together.
 
     While a list is consumed, the next fetches go on: what is held costs at most twice `most_bytes`, or

@@ -16,7 +16,7 @@ import os
 import tempfile
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack, asynccontextmanager, closing, suppress
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, closing, suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
@@ -177,16 +177,18 @@ class Restore:
             return await self._in_thread(_write_pack, image, sealed, runs[index])
 
         total = 0
-        async for written in ahead(
+        lists = ahead(
             range(len(packs)),
             pack,
             cost=lambda i: packs[i].size,
             most_bytes=_PACKS_BYTES,
             most=_PACKS,
-        ):
-            for index, term in written:
-                total += term
-                self._progress.advance(packs[index].size)
+        )
+        async with aclosing(lists):
+            async for written in lists:
+                for index, term in written:
+                    total += term
+                    self._progress.advance(packs[index].size)
         if Digest(total % (1 << 256)) != expected:
             raise ArchiveError(
                 f"the snapshot at seq {manifest.seq} of generation {manifest.generation} does not give the"
@@ -196,17 +198,19 @@ class Restore:
         return expected
 
     async def _apply_deltas(self, plan: Plan, successor: Successor) -> None:
-        async for bundles in ahead(
+        lists = ahead(
             plan.bundles,
             lambda entry: self._reader.bundle(entry.generation, entry.first_seq),
             cost=lambda entry: entry.bytes,
             most_bytes=_BUNDLES_BYTES,
             most=_BUNDLES,
-        ):
-            self._progress.advance(sum(entry.bytes for entry, _ in bundles))
-            deltas = chain.from_iterable(bundle for _, bundle in bundles)
-            if not await self._in_thread(successor.feed, deltas):
-                return
+        )
+        async with aclosing(lists):
+            async for bundles in lists:
+                self._progress.advance(sum(entry.bytes for entry, _ in bundles))
+                deltas = chain.from_iterable(bundle for _, bundle in bundles)
+                if not await self._in_thread(successor.feed, deltas):
+                    return
 
 
 def _write_pack(image: Image, sealed: SealedPack, runs: NDArray[np.int64]) -> int:
