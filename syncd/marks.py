@@ -16,7 +16,7 @@ from typing import Final
 from ulid import ULID
 
 from syncd.archive import read_hold, read_lease, read_tombstone, seal_hold
-from syncd.clock import Clock, to_completion
+from syncd.clock import Clock
 from syncd.envelope.keys import SigningKey, VerifyKey
 from syncd.errors import (
     ArchiveError,
@@ -33,6 +33,7 @@ from syncd.store.base import ObjectInfo, Store
 LEASE_MS: Final = 24 * 3_600_000
 _RENEW_SECONDS: Final = 8 * 3600.0
 _LOOK_SECONDS: Final = 60.0
+_PARTING_SECONDS: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +164,10 @@ async def lease(
             renewal.cancel()
             await asyncio.wait([renewal])
         if protection.held:
-            await to_completion(holder.take_away())
+            # Whoever ends does not wait for a store that hangs: a lease ends by itself.
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_PARTING_SECONDS):
+                    await holder.take_away()
 
 
 class _Holder:

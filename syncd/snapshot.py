@@ -22,6 +22,7 @@ from syncd.archive import read_manifest, seal_manifest, seal_pack
 from syncd.envelope.epoch import EpochKey
 from syncd.errors import ArchiveError, ConflictError, ObjectExists
 from syncd.format.manifest import Manifest, PackRef
+from syncd.format.marks import Purpose, Range
 from syncd.format.names import (
     PACK_ID_BYTES,
     epoch_name,
@@ -31,6 +32,7 @@ from syncd.format.names import (
     snapshot_name,
 )
 from syncd.log import Event
+from syncd.marks import lease, tombstoned_names
 from syncd.policy.packing import Numbers, Packing
 from syncd.replica import Replica
 from syncd.source.shadow import View
@@ -107,6 +109,13 @@ class _Taking:
         before = replica.chain
         if before is None:
             return None
+        where = Range(before.generation, before.seq, before.seq)
+        # Packs that no manifest needs yet are left alone while the lease lasts.
+        async with lease(self._store, replica.clock, replica.name, Purpose.SNAPSHOT, [where]):
+            return await self._run(before)
+
+    async def _run(self, before: Chain) -> Snapshot | None:
+        replica = self._replica
         known = await replica.state.snapshots.known(self._target, before.page_size)
         missing = await self._missing(before.generation, known)
         with ExitStack() as stack:
@@ -237,8 +246,12 @@ class _Taking:
         there = {
             parse_pack_id(info.name): info.size async for info in self._store.objects(packs_dir(generation))
         }
-        missing = {pack_id for pack_id, size in wanted.items() if there.get(pack_id) != size}
-        return frozenset(missing)
+        going = await tombstoned_names(self._store)
+        return frozenset(
+            pack_id
+            for pack_id, size in wanted.items()
+            if there.get(pack_id) != size or pack_name(generation, pack_id) in going
+        )
 
 
 def _alike(chain: Chain, before: Chain) -> bool:
