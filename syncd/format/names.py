@@ -14,6 +14,7 @@
 """
 
 import re
+from functools import lru_cache
 from typing import Final
 
 from ulid import ULID
@@ -63,6 +64,7 @@ def generation_text(raw: bytes) -> str:
     return str(ULID.from_bytes(raw))
 
 
+@lru_cache(maxsize=256)
 def generation_dir(generation: str) -> str:
     """Prefix of all objects of a generation."""
     generation_bytes(generation)
@@ -126,6 +128,7 @@ def tombstone_name(mark_id: str) -> str:
     return TOMBSTONES + generation_text(generation_bytes(mark_id))
 
 
+@lru_cache(maxsize=256)
 def generation_ms(generation: str) -> int:
     """When a generation began, in ms, by the clock of the host that named it."""
     return int.from_bytes(generation_bytes(generation)[:6])
