@@ -11,6 +11,7 @@ from typing import Any, Final
 import typer
 
 from syncd.cli import check_exclusive
+from syncd.cli.heap import bound_heap
 from syncd.cli.identity import open_identity
 from syncd.cli.output import print_json, size_text
 from syncd.cli.places import Place, opened, verify_key_of
@@ -43,6 +44,7 @@ def run_drill(request: Request, *, as_json: bool) -> None:
         raise ConfigError(
             "which drill?", hint="--identity kit.txt restores a position; --self-test needs no identity"
         )
+    bound_heap()
     # Like an interrupt: what a drill made is removed.
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     outcomes = asyncio.run(_drills(request))

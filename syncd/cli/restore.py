@@ -21,12 +21,11 @@ from rich.progress import (
 
 from syncd.cli import check_exclusive
 from syncd.cli.heap import bound_heap
+from syncd.cli.identity import open_identity
 from syncd.cli.output import print_json
 from syncd.cli.places import Place, opened, plan_of, verify_key_of
 from syncd.config import Config
-from syncd.config.passphrase import read_passphrase
 from syncd.destination import copy_shadow
-from syncd.envelope.identity import unprotect
 from syncd.envelope.keys import Identity
 from syncd.envelope.kit import Kit
 from syncd.errors import ArchiveError, ConfigError, IdentityError, NoRestorePoint, StateError, StoreError
@@ -154,7 +153,7 @@ async def _from_archive(request: Request, at_ms: int | None) -> Restored:
             hint="--identity kit.txt, or --from shadow on the daemon's host",
         )
     settings = request.settings()
-    identity = await asyncio.to_thread(unprotect, kit.protected_identity, _passphrase(request))
+    identity = await open_identity(kit, request.passphrase_file)
     if settings is None:
         return await _from_one(request, None, kit, identity, None, at_ms)
     targets = request.targets(settings)
@@ -202,11 +201,3 @@ async def _from_one(
                 progress=Bar(progress),
             )
             return await restore.run(plan, request.to, force=request.force)
-
-
-def _passphrase(request: Request) -> str:
-    if request.passphrase_file is not None:
-        return read_passphrase(request.passphrase_file)
-    if not sys.stdin.isatty():
-        raise IdentityError("the kit needs its passphrase", hint="give --passphrase-file FILE")
-    return str(typer.prompt("Passphrase of the recovery kit", hide_input=True, err=True))

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
 from syncd.cli import check_exclusive
+from syncd.cli.heap import bound_heap
 from syncd.cli.identity import open_identity
 from syncd.cli.output import print_json, print_table, size_text
 from syncd.cli.places import Place, is_sealed_for, opened, verify_key_of
@@ -42,14 +43,14 @@ def run_verify(request: Request, *, as_json: bool) -> None:
     """Verify every target, and say what is wrong. Raises SyncdError; ArchiveError where something is."""
     check_exclusive(sample=request.sample, full=request.full or None)
     share = 1.0 if request.full else _share(request.sample)
-    proven = what_is_proven(identity=share > 0, sample=share, quick=request.quick)
+    bound_heap()
     looks = asyncio.run(_looks(request, share))
     if as_json:
-        print_json([_as_json(where, look, proven) for where, look in looks])
+        print_json([_as_json(where, look, _proven(request, share, look)) for where, look in looks])
     else:
         for where, look in looks:
             if isinstance(look, Report):
-                _print(where, look, proven)
+                _print(where, look, _proven(request, share, look))
             else:
                 typer.echo(f"{where}: {look}")
     failed = [look for _, look in looks if not isinstance(look, Report)]
@@ -61,6 +62,11 @@ def run_verify(request: Request, *, as_json: bool) -> None:
             f"{count} {'object is' if count == 1 else 'objects are'} missing or damaged",
             hint="a new snapshot makes the newest state safe; restore older ones from another target",
         )
+
+
+def _proven(request: Request, share: float, look: Report | SyncdError) -> tuple[str, ...]:
+    compared = isinstance(look, Report) and look.compared
+    return what_is_proven(sample=share, quick=request.quick, compared=compared)
 
 
 def _share(text: str | None) -> float:

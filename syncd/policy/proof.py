@@ -33,6 +33,7 @@ class Report:
 
     `objects` were fetched, `bytes` in all; `packs_listed` were only seen in a listing. Of what is sealed,
     so many packs, deltas and snapshots' digests were opened (`snapshots_summed`: and every page counted).
+    `compared`: its end is that which the daemon stored.
     """
 
     findings: list[Finding] = field(default_factory=list)
@@ -49,6 +50,7 @@ class Report:
     packs_opened: int = 0
     deltas_opened: int = 0
     snapshots_summed: int = 0
+    compared: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +95,7 @@ def seqs_text(seqs: Sequence[int], most: int = 6) -> str:
     return f"{'snapshot' if len(seqs) == 1 else 'snapshots'} {shown}{more}"
 
 
-def what_is_proven(*, identity: bool, sample: float, quick: bool) -> tuple[str, ...]:
+def what_is_proven(*, sample: float, quick: bool, compared: bool) -> tuple[str, ...]:
     """What a verification without findings proves, and what it does not, a sentence each."""
     lines = [
         "manifests and epochs: all fetched, their signatures and names are right",
@@ -102,7 +104,7 @@ def what_is_proven(*, identity: bool, sample: float, quick: bool) -> tuple[str, 
         if quick and sample < 1
         else "packs: all fetched, size and SHA-256 as the signed manifests say",
     ]
-    if not identity or not sample:
+    if not sample:
         lines.append(
             "not proven: what is inside the bundles, which no signature covers (--sample or --full opens it)"
         )
@@ -118,5 +120,9 @@ def what_is_proven(*, identity: bool, sample: float, quick: bool) -> tuple[str, 
             " the pages of every snapshot have its digest"
         )
         lines.append("not proven: that applying the deltas gives those digests; a drill does that")
-    lines.append("not proven: that the newest objects were not all taken away, unless on the daemon's host")
+    lines.append(
+        "the newest objects: everything that the daemon on this host stored is there"
+        if compared
+        else "not proven: that the newest objects were not all taken away; the daemon's host knows"
+    )
     return tuple(lines)

@@ -84,6 +84,7 @@ async def verify(
     if marked is None:
         marked = await tombstoned_names(store)
     scan = Scan(store, database, verify_key, identity, bool(sample), marked, progress)
+    scan.report.compared = expected is not None
     generations = await _generations(scan)
     if expected is not None and expected.generation not in generations:
         lost = f"every position of generation {expected.generation}"

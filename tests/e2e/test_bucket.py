@@ -1,5 +1,6 @@
 """Buckets: there and back, and all that can be wrong with one, against a real server."""
 
+import asyncio
 import sqlite3
 from collections.abc import Mapping
 from contextlib import closing
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from syncd.store import open_store
 from tests.e2e.process import Zygote, assert_refused, partials, running, succeeded
 from tests.e2e.support import Site, keep_truth
 from tests.support.servers import BUCKET, S3Server, free_ports, s3_environ
@@ -51,6 +53,64 @@ def test_there_and_back(bucket: Bucket, tmp_path: Path, quick: Zygote) -> None:
         assert to.read_bytes() == bucket.truth
     (generation,) = succeeded(quick("log", *configured, "--json", env=env)).json
     assert [entry["kind"] for entry in generation["entries"]] == ["snapshot", "deltas"]
+
+
+def test_verified_and_drilled_and_then_tampered_with(bucket: Bucket, tmp_path: Path, quick: Zygote) -> None:
+    """Every kind of object in turn is removed, cut, flipped or another one's, in a copy of the archive."""
+    site, env = bucket.site, s3_environ()
+    configured = ("chat", "--config", site.config, *site.kit_options)
+    succeeded(quick("verify", *configured, "--full", env=env))
+    succeeded(quick("drill", *configured, "--scratch", tmp_path, env=env))
+    succeeded(quick("drill", "chat", "--config", site.config, "--self-test", "--scratch", tmp_path, env=env))
+    place = f"s3://{BUCKET}/copy"
+    held = asyncio.run(copied(bucket, f"s3://{BUCKET}/kept", place, None))
+    other = {name.split("/")[-2]: raw for name, raw in held.items()}
+    for name, raw in held.items():
+        kind = name.split("/")[-2]
+        for damaged in (
+            None,
+            raw[: len(raw) // 2],
+            raw[:-9] + bytes((raw[-9] ^ 1,)) + raw[-8:],
+            other["epochs" if kind != "epochs" else "packs"],
+        ):
+            if kind == "deltas" and damaged is None:
+                continue  # the only bundle: what is left is an archive that ends there
+            asyncio.run(copied(bucket, f"s3://{BUCKET}/kept", place, (name, damaged)))
+            where = ("chat", "--archive", place, "--endpoint-url", bucket.endpoint, *site.kit_options)
+            done = quick("verify", *where, "--full", "--json", env=env)
+            named = {finding["object"] for finding in done.json[0]["findings"]}
+            assert (done.code, named) == (15, {name.removeprefix("chat/")})
+    assert list(tmp_path.iterdir()) == []
+
+
+async def copied(
+    bucket: Bucket, source: str, to: str, change: tuple[str, bytes | None] | None
+) -> dict[str, bytes]:
+    """Copy the archive anew with one object changed (or left out); returns what the source has."""
+    env = {name: value for name, value in s3_environ().items() if name.startswith("AWS_")}
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in env.items():
+            patch.setenv(name, value)
+        first = open_store(source, endpoint_url=bucket.endpoint)
+        second = open_store(to, endpoint_url=bucket.endpoint)
+        try:
+            held = {
+                info.name: await first.get(info.name) async for info in first.objects("chat/generations/")
+            }
+            for info in [info async for info in second.objects("chat/")]:
+                await second.delete(info.name)
+            wanted = dict(held)
+            if change is not None:
+                name, raw = change
+                wanted.pop(name)
+                if raw is not None:
+                    wanted[name] = raw
+            for name, raw in wanted.items():
+                await second.put(name, raw)
+        finally:
+            await first.close()
+            await second.close()
+    return held
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,6 +59,7 @@ def test_a_whole_archive_of_two_targets(kept: Kept, quick: Zygote) -> None:
     done = succeeded(quick("verify", "chat", "--config", kept.site.config))
     assert done.out.count("0 missing or damaged") == 2
     assert "not proven: what is inside the bundles" in done.out
+    assert done.out.count("everything that the daemon on this host stored is there") == 2
 
 
 def test_everything_opened(kept: Kept, quick: Zygote) -> None:

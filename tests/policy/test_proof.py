@@ -59,8 +59,10 @@ def test_spellings() -> None:
 
 @pytest.mark.parametrize("quick", [True, False])
 @pytest.mark.parametrize("sample", [0.0, 0.05, 1.0])
-def test_every_way_says_what_it_does_not_prove(sample: float, quick: bool) -> None:
-    lines = what_is_proven(identity=sample > 0, sample=sample, quick=quick)
+@pytest.mark.parametrize("compared", [True, False])
+def test_every_way_says_what_it_does_not_prove(sample: float, quick: bool, compared: bool) -> None:
+    lines = what_is_proven(sample=sample, quick=quick, compared=compared)
     assert any(line.startswith("not proven") for line in lines)
     assert any("only listed" in line for line in lines) == (quick and sample < 1)
     assert any("which no signature covers" in line for line in lines) == (sample == 0)
+    assert any("taken away" in line for line in lines) == (not compared)
