@@ -114,7 +114,7 @@ def _as_json(where: str, outcome: Outcome) -> dict[str, Any]:
 def _print(where: str, outcome: Outcome) -> None:
     seconds = f"{outcome.duration_ms / 1000:.1f} s"
     if outcome.error is not None:
-        typer.echo(f"{where}: the {outcome.kind} failed after {seconds}")
+        typer.echo(f"{where}: the {outcome.kind} failed after {seconds}: {outcome.error.message}")
         return
     what = f"{size_text(outcome.bytes)} stored and restored"
     if outcome.kind == "restore":

@@ -60,7 +60,7 @@ def run_verify(request: Request, *, as_json: bool) -> None:
     if count:
         raise ArchiveError(
             f"{count} {'object is' if count == 1 else 'objects are'} missing or damaged",
-            hint="a new snapshot makes the newest state safe; restore older ones from another target",
+            hint="the shadow has the newest state (restore --from shadow), another target the older ones",
         )
 
 
@@ -169,7 +169,8 @@ def _print(where: str, report: Report, proven: Sequence[str]) -> None:
         f" ({size_text(report.bytes)}) fetched; {report.packs_opened} packs and"
         f" {report.deltas_opened} deltas opened; {len(report.findings)} missing or damaged"
     )
-    # Where something was found, what the others prove still stands.
+    if report.findings:
+        typer.echo("  of everything that is not named above:")
     for line in proven:
         typer.echo(f"  {line}")
 

@@ -110,6 +110,12 @@ def test_people_read_it_in_a_table(kept: Kept, quick: Zygote, copy: Path) -> Non
     assert path.name in done.out.replace("\n", "")
     assert "it is missing" in done.out
     assert "snapshot 0" in done.out
+    assert "of everything that is not named above" in done.out
+    drilled = quick("drill", *at(kept, copy), "--scratch", copy.parent)
+    assert drilled.code == 15
+    assert "the restore failed" in drilled.out
+    assert path.name in drilled.out
+    assert path.name in drilled.err
 
 
 def test_the_host_of_the_daemon_knows_what_was_stored(kept: Kept, quick: Zygote, tmp_path: Path) -> None:
