@@ -185,17 +185,20 @@ class _Generation:
             except ArchiveError:
                 self.scan.note(info.name, "syncd gives no such name")
                 continue
-            raw = await self.scan.fetch(info.name)
-            if raw is not None:
-                await self._check_epoch(number, raw)
+            await self._check_epoch(number, info.name)
 
-    async def _check_epoch(self, number: int, raw: bytes) -> None:
-        self.known_epochs.add(number)
-        self.scan.report.epochs += 1
+    async def _check_epoch(self, number: int, name: str) -> None:
+        """Look at an epoch; nothing comes of one that is not there."""
         try:
+            raw = await self.scan.fetch(name)
+            if raw is None:
+                return
+            self.known_epochs.add(number)
+            self.scan.report.epochs += 1
             if await self.scan.check_epoch(self.generation, number, raw):
                 self.usable.add(number)
         except ArchiveError as e:
+            self.known_epochs.add(number)
             self.bad_epochs[number] = e
 
     async def _check_manifests(self, packs: Packs) -> None:
@@ -229,7 +232,11 @@ class _Generation:
     async def _manifest(self, seq: int) -> Manifest | None:
         """The manifest; None where it went meanwhile. Raises ArchiveError where it cannot be used."""
         name = snapshot_name(self.generation, seq)
-        raw = await self.scan.fetch(name)
+        try:
+            raw = await self.scan.fetch(name)
+        except ArchiveError:
+            self.listed.append(seq)
+            raise
         if raw is None:
             if not await self.scan.is_listed(name):
                 self.scan.note(name, "it went while the archive was verified")
@@ -302,9 +309,8 @@ class _Generation:
         """Epochs that are damaged, or named and not there."""
         for number in self.uses.numbers() - self.known_epochs:
             name = epoch_name(self.generation, number)
-            raw = await self.scan.fetch(name)
-            if raw is not None:
-                await self._check_epoch(number, raw)
+            await self._check_epoch(number, name)
+            if number in self.known_epochs:
                 if not await self.scan.is_listed(name):
                     self.scan.find(name, "it is there, but no listing shows it", self.uses.text(number))
             elif bundle := self.uses.suspect(number, self.known_epochs):

@@ -91,10 +91,10 @@ class Bundles:
         name = deltas_name(self.generation, first)
         affects = positions_from(first, self.right)
         excused = self.excuses(name, first)
-        raw = await self.scan.fetch_listed(name, affects, excused=excused)
-        if raw is None:
-            return []
         try:
+            raw = await self.scan.fetch_listed(name, affects, excused=excused)
+            if raw is None:
+                return []
             bundle = read_bundle(raw, first_seq=first, name=name)
         except ArchiveError as e:
             self.scan.blame(name, e, affects, excused=excused)
@@ -142,7 +142,7 @@ class Bundles:
         self._digest = None
         name = deltas_name(self.generation, after + 1)
         missing = hole(after, until, self.listed)
-        if await self.scan.fetch(name) is not None:
+        if await self.scan.exists(name):
             self.scan.find(name, "it is there, but no listing shows it", span(after + 1, until - 1))
         elif missing.lost:
             needed = f"deltas {missing.lost.start} to {missing.lost.stop - 1}"
@@ -163,7 +163,7 @@ class Bundles:
     async def _look_behind(self, reached: int) -> None:
         """Behind the last bundle: one that no listing shows, or nothing up to the last snapshot."""
         name = deltas_name(self.generation, reached + 1)
-        if await self.scan.fetch(name) is not None and not await self.scan.is_listed(name):
+        if await self.scan.exists(name) and not await self.scan.is_listed(name):
             self.scan.find(name, "it is there, but no listing shows it", f"positions from {reached + 1} on")
         elif self.listed and self.listed[-1] > reached:
             await self._hole(reached, self.listed[-1] + 1)

@@ -93,13 +93,13 @@ class Packs:
             if listed != pack.ref.size:
                 self.scan.find(name, f"it has {listed} bytes, not {pack.ref.size}", affects, excused=excused)
             return
-        raw = await self.scan.fetch(name)
-        if raw is None:
-            await self._missing(name, pack, listed=listed is not None)
-            return
-        if listed is None and not await self.scan.is_listed(name):
-            self.scan.find(name, "it is there, but no listing shows it", affects, excused=excused)
         try:
+            raw = await self.scan.fetch(name)
+            if raw is None:
+                await self._missing(name, pack, listed=listed is not None)
+                return
+            if listed is None and not await self.scan.is_listed(name):
+                self.scan.find(name, "it is there, but no listing shows it", affects, excused=excused)
             await asyncio.to_thread(self._compare, name, pack, raw)
             epoch = pack_epoch(raw, name)
             self.uses.add_pack(epoch, pack.snapshots)

@@ -12,7 +12,7 @@ from typing import Final, Protocol, TypeVar
 
 from syncd.archive import read_epoch
 from syncd.envelope.keys import Identity, VerifyKey
-from syncd.errors import ArchiveError, FormatVersionError, IdentityError, ObjectNotFound
+from syncd.errors import ArchiveError, FormatVersionError, IdentityError, ObjectNotFound, StoreUnavailable
 from syncd.format.names import epoch_name
 from syncd.policy.proof import Finding, Report, seqs_text
 from syncd.reader import Reader
@@ -60,9 +60,13 @@ class Scan:
         )
 
     async def fetch(self, name: str) -> bytes | None:
-        """The object, None where there is none."""
+        """The object, None where there is none.
+
+        Raises ArchiveError where the store has it and cannot give it (its own checksum fails, a bad disk),
+        StoreError where the store itself is out of reach.
+        """
         try:
-            raw = await self.store.get(name)
+            raw = await self._get(name)
         except ObjectNotFound:
             return None
         self.report.objects += 1
@@ -70,6 +74,23 @@ class Scan:
         if self.progress is not None:
             self.progress.advance(len(raw))
         return raw
+
+    async def _get(self, name: str) -> bytes:
+        try:
+            return await self.store.get(name)
+        except StoreUnavailable:
+            try:
+                return await self.store.get(name)
+            except StoreUnavailable as e:
+                await self.store.dirs("")  # raises where it is not about this object
+                raise ArchiveError(f"the store has it and cannot give it: {e.message}") from e
+
+    async def exists(self, name: str) -> bool:
+        """Whether asking for it finds an object, readable or not."""
+        try:
+            return await self.fetch(name) is not None
+        except ArchiveError:
+            return True
 
     async def fetch_listed(self, name: str, affects: str, *, excused: bool = False) -> bytes | None:
         """An object that a listing showed; None, and said why, where nobody can get it."""

@@ -156,6 +156,10 @@ async def test_a_target_out_of_reach_is_a_failed_drill(room: Room) -> None:
         async def get(self, name: str) -> bytes:
             raise StoreUnavailable("no answer")
 
+        @override
+        async def dirs(self, prefix: str) -> list[str]:
+            raise StoreUnavailable("no answer")
+
     for identity in (IDENTITY, None):
         outcome = await room.drill(store=Gone(held=room.archive.held), identity=identity)
         assert isinstance(outcome.error, StoreUnavailable)

@@ -1,5 +1,6 @@
 """Archives that are whole, and archives of which every object in turn is removed, cut, swapped or flipped."""
 
+import asyncio
 import random
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing_extensions import override
 from syncd.archive import read_manifest
 from syncd.envelope.kem import Kem
 from syncd.envelope.keys import Identity, SigningKey
-from syncd.errors import FormatVersionError, IdentityError, NoRestorePoint, ObjectNotFound
+from syncd.errors import FormatVersionError, IdentityError, NoRestorePoint, ObjectNotFound, StoreUnavailable
 from syncd.format.delta import decode_bundle, encode_bundle
 from syncd.format.names import deltas_name, pack_name, parse_seq, snapshot_name
 from syncd.policy.proof import Expected, Finding, Report
@@ -358,6 +359,45 @@ async def test_what_is_listed_and_not_given_is_found(archive: Archive, kind: str
     report = await look(archive, store=store)
     (finding,) = [each for each in report.findings if each.object == name]
     assert "listed" in finding.problem
+
+
+class Rotten(MemoryStore):
+    """A server that notices that a disk has changed an object, or one that is gone."""
+
+    rotten: str = ""
+    gone = False
+
+    @override
+    async def get(self, name: str) -> bytes:
+        if name == self.rotten or self.gone:
+            raise StoreUnavailable(f"get {name}: the object arrived damaged")
+        return await super().get(name)
+
+    @override
+    async def dirs(self, prefix: str) -> list[str]:
+        if self.gone:
+            raise StoreUnavailable("no answer")
+        return await super().dirs(prefix)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("index", [0, 2])
+async def test_what_the_server_knows_to_be_damaged_is_named(archive: Archive, kind: str, index: int) -> None:
+    store = Rotten(held=archive.held)
+    store.rotten = names(archive, kind)[index]
+    for sample in (0.0, 1.0):
+        report = await look(archive, store=store, sample=sample)
+        assert blamed(report) == [store.rotten]
+        assert "arrived damaged" in report.findings[0].problem
+
+
+async def test_a_server_that_is_gone_is_not_damage(archive: Archive) -> None:
+    store = Rotten(held=archive.held)
+    task = asyncio.ensure_future(look(archive, store=store))
+    await asyncio.sleep(0)
+    store.gone = True
+    with pytest.raises(StoreUnavailable):
+        await task
 
 
 async def test_what_is_pruned_meanwhile_is_no_finding(archive: Archive) -> None:
