@@ -41,7 +41,7 @@ from syncd.store.base import Store
 
 _PACK_BYTES: Final = 4 << 20
 _PACK_LEVEL: Final = 3
-_DEAD_SHARE: Final = 0.5
+_DEAD_SHARE: Final = 0.375
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,9 @@
 """Which pages a snapshot ships, and which it finds in packs that are on the target already. Pure.
 
 - A page's image in a pack is live while no delta after the pack's position changed the page.
-- A pack of which more than `dead_share` is dead is given up: its live pages are shipped again. So a
-  restore reads at most 1 / (1 - dead_share) times the pages of the database.
+- Where more than `dead_share` of all images in packs is dead, packs are given up, those with the largest
+  dead share first: their live pages are shipped again. So a restore reads at most 1 / (1 - dead_share)
+  times the pages of the database, and a snapshot never moves more than that takes (adr/0005).
 - Packs that are far from full are given up together once there are many of them: a restore's requests
   are bounded, and a page is moved about once for every `_SMALL_PACKS` snapshots.
 - Pages that changed and pages that are moved go into different packs: what changed today is likelier to
@@ -62,7 +63,7 @@ class Packing:
         known: packs of snapshots that were not completed, all of this page size.
         changes: all changes after the oldest of these positions, in order.
         missing: ids of packs that are not there any more, or about to go.
-        dead_share: above it, a pack is given up.
+        dead_share: of all images in packs, below 1; above it, packs are given up.
     """
 
     def __init__(
@@ -157,10 +158,14 @@ class Packing:
         placed = self._pack_of[self._pack_of != _NOWHERE]
         live = np.bincount(placed, minlength=len(self._packs))
         pages = np.array([ref.pages for ref in self._packs], np.int64)
-        given_up = pages - live > dead_share * pages
-        small = (live > 0) & ~given_up & (pages * 2 < self._full)
-        if small.sum() > _SMALL_PACKS:
-            given_up |= small
+        given_up = (live > 0) & (pages * 2 < self._full)
+        if given_up.sum() <= _SMALL_PACKS:
+            given_up[:] = False
+        dead = np.where((live > 0) & ~given_up, pages - live, 0)
+        excess = dead.sum() - dead_share / (1 - dead_share) * len(self._pack_of)
+        order = np.argsort(-dead / pages, kind="stable")
+        done = np.cumsum(dead[order]) - dead[order]
+        given_up[order[done < excess]] = True
         if len(pages):
             self._pack_of[(self._pack_of != _NOWHERE) & given_up[self._pack_of]] = _NOWHERE
 

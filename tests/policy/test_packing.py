@@ -123,19 +123,19 @@ def test_only_what_changed_is_shipped() -> None:
     assert packing.moved == 0
 
 
-def test_a_pack_that_is_mostly_dead_is_given_up_and_its_pages_move_apart() -> None:
+def test_the_deadest_pack_is_given_up_and_its_pages_move_apart() -> None:
     model = filled(10)  # packs 1-4, 5-8, 9-10
-    model.change((1, 2, 3, 6), 10)
-    packing = model.plan()
+    model.change((1, 2, 3, 6), 10)  # 4 of 14 images are dead
+    packing = model.plan(dead_share=0.25)
     assert (packing.changed, packing.moved, packing.reused) == (4, 1, 5)
     assert [batch.tolist() for batch in packing.batches()] == [[1, 2, 3, 6], [4]]
 
 
-def test_a_pack_that_is_half_dead_stays() -> None:
-    model = filled(8)
-    model.change((1, 2), 8)
-    assert model.plan().moved == 0
-    assert model.plan(dead_share=0.4).moved == 2
+def test_no_more_packs_are_given_up_than_it_takes() -> None:
+    model = filled(12)
+    model.change((1, 2, 3, 5, 6, 9), 12)  # 6 of 18 images are dead: 3, 2 and 1 of the packs' 4
+    moved = {share: model.plan(dead_share=share).moved for share in (0.34, 0.33, 0.25, 0.2, 0.1, 0.0)}
+    assert moved == {0.34: 0, 0.33: 1, 0.25: 1, 0.2: 1, 0.1: 3, 0.0: 6}
 
 
 def test_a_restore_reads_at_most_twice_the_pages() -> None:
