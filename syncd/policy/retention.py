@@ -124,11 +124,13 @@ class _Keeping:
         base = before[-1].generation if before else ""
         generations = {s.generation for s in self._snapshots} | self._bundles.keys()
         for generation in sorted(generations):
-            if generation < base and not self._alive(generation, since_ms):
-                continue
             first = max((s.seq for s in before if s.generation == generation), default=-1)
-            mine = [s for s in self._countable if s.generation == generation]
-            self._keep([s for s in mine if s.seq >= first], WITHIN)
+            mine = [s for s in self._countable if s.generation == generation and s.seq >= first]
+            bundles = reaching(self._bundles.get(generation, []), first, MAX_SEQ)
+            stored = [s.stored_ms for s in mine] + [b.stored_ms for b in bundles]
+            if generation < base and max(stored, default=0) <= since_ms:
+                continue
+            self._keep(mine, WITHIN)
             self._keep_bundles(generation, first, MAX_SEQ, WITHIN)
             self._ranges.append(Range(generation, max(0, first), MAX_SEQ))
 
@@ -163,12 +165,6 @@ class _Keeping:
 
     def _future(self, snapshot: Snapshot) -> bool:
         return is_future(snapshot.generation, self._now_ms, snapshot.captured_ms, snapshot.stored_ms)
-
-    def _alive(self, generation: str, since_ms: int) -> bool:
-        """Whether the store received something of this generation within the window."""
-        stored = [s.stored_ms for s in self._snapshots if s.generation == generation]
-        stored += [b.stored_ms for b in self._bundles.get(generation, [])]
-        return any(since_ms < ms for ms in stored)
 
 
 def reaching(bundles: Sequence[Bundle], after: int, last: int) -> Sequence[Bundle]:
