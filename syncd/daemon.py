@@ -20,9 +20,10 @@ from syncd import __version__, notify
 from syncd.clock import Clock
 from syncd.config import Config, load, warnings
 from syncd.control import listening
+from syncd.duties import tasks_of
 from syncd.errors import ConfigError, SourceError, StateError, SyncdError
 from syncd.host import locked, read_sealing
-from syncd.jobs import run_due_jobs, run_jobs, tasks_of
+from syncd.jobs import run_due_jobs, run_jobs
 from syncd.log import Event, Log, configure, logger_for
 from syncd.replica import Replica, Sealing, open_replica
 from syncd.replicate import Replicator
@@ -116,14 +117,14 @@ class Daemon:
             configure(self._config.log.format, self._config.log.level)
             self._log(Event.CONFIG_RELOADED)
 
-    async def snapshot(self, name: str, target: str | None) -> list[dict[str, object]]:
+    async def snapshot(self, name: str, target: str | None, *, whole: bool) -> list[dict[str, object]]:
         """Take a snapshot of a database now, on one target or all. Raises SyncdError.
 
         Where no daemon runs: captures and ships first, as `once` does.
         """
         self._sealing = read_sealing(self._config)
         async with self._opened() as stores, self._replica(name, logger_for(database=name)) as replica:
-            return await _snapshots(await self._catch_up(replica, stores), target)
+            return await _snapshots(await self._catch_up(replica, stores), target, whole=whole)
 
     async def _answer(self, request: dict[str, Any]) -> list[dict[str, object]]:
         """What the command line asked for, see `control`."""
@@ -132,7 +133,7 @@ class Daemon:
             raise StateError(
                 f"the daemon does not keep {name} just now", hint="see its log, and `syncd status`"
             )
-        return await _snapshots(self._shippers[name], target)
+        return await _snapshots(self._shippers[name], target, whole=bool(request.get("whole")))
 
     async def _wait_for_change(self) -> tuple[Config, Sealing] | None:
         """Wait for a configuration that can be used, or for the end (None). Nothing stops meanwhile."""
@@ -160,7 +161,7 @@ class Daemon:
                 async with self._replica(name, log) as replica:
                     await self._tasks(replica, stores, ends)
             except* StateError as group:
-                error = str(group.exceptions[0])
+                error = str(_first_leaf(group))
                 log(Event.STATE_FAILED, error=error, retry_ms=round(_REOPEN_SECONDS * 1000))
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(_REOPEN_SECONDS):
@@ -174,7 +175,7 @@ class Daemon:
                 tasks = [
                     group.create_task(replicator.run()),
                     group.create_task(self._note_stored(replica)),
-                    group.create_task(run_jobs(replica, tasks_of(replica.name, self._config, shippers))),
+                    group.create_task(run_jobs(replica, tasks_of(replica, self._config, shippers))),
                     *(group.create_task(shipper.run()) for shipper in shippers.values()),
                 ]
                 await ends.wait()
@@ -199,7 +200,7 @@ class Daemon:
     async def _once(self, name: str, stores: dict[str, Store]) -> None:
         async with self._replica(name, logger_for(database=name)) as replica:
             shippers = await self._catch_up(replica, stores)
-            await run_due_jobs(replica, tasks_of(name, self._config, shippers))
+            await run_due_jobs(replica, tasks_of(replica, self._config, shippers))
 
     async def _catch_up(self, replica: Replica, stores: dict[str, Store]) -> dict[str, Shipper]:
         """Capture what is committed now, and ship it. Raises the first SyncdError met."""
@@ -318,14 +319,21 @@ class Daemon:
                 loop.remove_signal_handler(number)
 
 
-async def _snapshots(shippers: Mapping[str, Shipper], target: str | None) -> list[dict[str, object]]:
+async def _snapshots(
+    shippers: Mapping[str, Shipper], target: str | None, *, whole: bool
+) -> list[dict[str, object]]:
     """On each target, or one: what was stored, as plain data."""
     answer: list[dict[str, object]] = []
     for name, shipper in shippers.items():
         if target in {None, name}:
-            taken = await shipper.snapshot("asked for")
+            taken = await shipper.snapshot("asked for", whole=whole)
             answer.append({"target": name, "snapshot": asdict(taken) if taken else None})
     return answer
+
+
+def _first_leaf(group: BaseExceptionGroup[StateError]) -> BaseException:
+    first = group.exceptions[0]
+    return _first_leaf(first) if isinstance(first, BaseExceptionGroup) else first
 
 
 async def _first_of(*events: asyncio.Event) -> None:

@@ -3,6 +3,7 @@
     SyncdError                       1   a defect of syncd itself, or a class below
     |-- ConfigError                 10   the configuration cannot be used
     |-- SourceError                 11   the application's database cannot be read
+    |   `-- SourceCorrupt           11   SQLite finds damage in it
     |-- IdentityError               12   wrong passphrase, wrong or missing identity
     |-- StoreError                  13   the object store did not do what it was asked
     |   |-- StoreUnavailable        13   network, time-out, 5xx: a retry can help
@@ -62,6 +63,12 @@ class SourceError(SyncdError):
 
     exit_code = 11
     retryable = True
+
+
+class SourceCorrupt(SourceError):
+    """SQLite finds damage in the database: someone must act before good history expires."""
+
+    retryable = False
 
 
 class IdentityError(SyncdError):

@@ -6,20 +6,16 @@
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Final
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, wait_random_exponential
 
-from syncd.config import Config
 from syncd.errors import StateError, SyncdError
 from syncd.log import Event, Log
 from syncd.replica import Replica
 from syncd.schedule import Schedule, next_run
-from syncd.ship import Shipper
-from syncd.snapshot import Snapshot
 from syncd.state import Job
 
 _FIRST_DELAY: Final = 5.0
@@ -38,27 +34,6 @@ class Task:
     schedule: str
     work: Callable[[], Awaitable[str]]
     due: asyncio.Event = field(default_factory=asyncio.Event)
-
-
-def tasks_of(name: str, config: Config, shippers: Mapping[str, Shipper]) -> list[Task]:
-    """The jobs of one database."""
-    snapshot = config.snapshot_of(name)
-    return [
-        Task(f"snapshot {target}", snapshot.schedule, partial(_snapshot, shipper), shipper.snapshot_due)
-        for target, shipper in shippers.items()
-    ]
-
-
-async def _snapshot(shipper: Shipper) -> str:
-    taken = await shipper.snapshot("the calendar")
-    return snapshot_text(taken)
-
-
-def snapshot_text(taken: Snapshot | None) -> str:
-    """What a snapshot did, in a few words."""
-    if taken is None:
-        return "nothing new"
-    return f"seq {taken.seq}: {taken.changed + taken.moved} of {taken.pages} pages, {taken.bytes} bytes"
 
 
 async def run_jobs(replica: Replica, tasks: Sequence[Task]) -> None:

@@ -44,7 +44,7 @@ class Shipper:
     def __init__(self, replica: Replica, target: str, store: Store, *, delta_share: float = 0) -> None:
         self._replica = replica
         self._target = target
-        self._store = store
+        self.store = store
         self._probed = False
         self._failed = False
         self._delta_share = delta_share
@@ -76,7 +76,7 @@ class Shipper:
         """Ship everything that waits. Raises StoreError, ConflictError."""
         self._wake.clear()
         if not self._probed:
-            await probe(self._store)
+            await probe(self.store)
             self._probed = True
         while await self._step():
             pass
@@ -109,16 +109,19 @@ class Shipper:
         waiting = await replica.state.outgoing(cursor, _BUNDLE_BYTES)
         if not waiting:
             return False
-        await ship_epochs(replica, self._target, self._store, replica.chain.generation)
+        await ship_epochs(replica, self._target, self.store, replica.chain.generation)
         await self._ship_deltas(replica.chain.generation, waiting)
         return True
 
-    async def snapshot(self, reason: str) -> Snapshot | None:
+    async def snapshot(self, reason: str, *, whole: bool = False) -> Snapshot | None:
         """Take a snapshot now, if one would hold anything new. Raises StoreError, ConflictError.
 
-        None where there is nothing new, or where the target's first one is still to come.
+        None where there is nothing new, or where the target's first one is still to come. A `whole` one
+        makes no use of what is stored: for a target on which packs were found damaged.
         """
         async with self._snapshotting:
+            if whole:
+                await self._replica.state.snapshots.forget(self._target)
             while True:
                 self._changed.clear()
                 chain = self._replica.chain
@@ -126,7 +129,7 @@ class Shipper:
                 if chain is None or target.snapshot in {None, chain.seq}:
                     return None
                 taken = await take_snapshot(
-                    self._replica, self._target, self._store, first=False, reason=reason
+                    self._replica, self._target, self.store, first=False, reason=reason
                 )
                 if taken is not None:
                     return taken
@@ -136,7 +139,7 @@ class Shipper:
         """Begin with the whole database. False where the shadow is not at a boundary just now."""
         async with self._snapshotting:
             taken = await take_snapshot(
-                self._replica, self._target, self._store, first=True, reason="the target begins"
+                self._replica, self._target, self.store, first=True, reason="the target begins"
             )
             return taken is not None
 
@@ -147,7 +150,7 @@ class Shipper:
         name = deltas_name(generation, first)
         raw = encode_bundle([delta.sealed for delta in waiting])
         try:
-            await self._store.put(name, raw)
+            await self.store.put(name, raw)
         except ObjectExists as e:
             waiting = await self._already_there(name, waiting, e)
         now_ms = replica.clock.now_ms()
@@ -167,11 +170,11 @@ class Shipper:
     ) -> Sequence[Outgoing]:
         """Our own deltas, from a shipment whose answer was lost: perhaps fewer of them than wait now."""
         try:
-            there = decode_bundle(await self._store.get(name))
+            there = decode_bundle(await self.store.get(name))
         except ArchiveError as broken:
-            raise conflict(self._store, name) from broken
+            raise conflict(self.store, name) from broken
         if there != [delta.sealed for delta in waiting[: len(there)]]:
-            raise conflict(self._store, name) from e
+            raise conflict(self.store, name) from e
         return waiting[: len(there)]
 
     async def note_error(self, error: SyncdError) -> None:

@@ -124,13 +124,16 @@ def snapshot_command(
     name: Annotated[str, typer.Argument(help="The database's name in the configuration.")],
     *,
     target: Annotated[str | None, typer.Option(metavar="TARGET", help="Only there; default: all.")] = None,
+    whole: Annotated[
+        bool, typer.Option("--whole", help="Build on nothing that is stored: `verify` found damage there.")
+    ] = False,
     as_json: JsonOption = False,
     config: ConfigOption = None,
 ) -> None:
     """Keep the whole database again, now: ships only what changed since the last snapshot."""
     from syncd.cli.snapshot import run_snapshot  # noqa: PLC0415
 
-    run_snapshot(config, name, target, as_json=as_json)
+    run_snapshot(config, name, target, whole=whole, as_json=as_json)
 
 
 @app.command("restore")

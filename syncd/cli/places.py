@@ -14,9 +14,10 @@ import typer
 
 from syncd.cli import check_exclusive
 from syncd.config import Config, find, load
+from syncd.config.kits import read_kit
 from syncd.contents import Contents, find_plan, read_contents
 from syncd.envelope.keys import SigningKey, VerifyKey
-from syncd.envelope.kit import Kit, parse_kit
+from syncd.envelope.kit import Kit
 from syncd.errors import ArchiveError, ConfigError, FormatVersionError, IdentityError, NoRestorePoint
 from syncd.format.epoch import decode_epoch
 from syncd.format.names import GENERATIONS, epochs_dir, parse_generation
@@ -38,13 +39,7 @@ class Place:
 
     def kit(self) -> Kit | None:
         """The recovery kit, None where none was given. Raises IdentityError."""
-        if self.identity is None:
-            return None
-        try:
-            return parse_kit(self.identity.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError) as e:
-            reason = e.strerror if isinstance(e, OSError) else "it is not a text file"
-            raise IdentityError(f"the recovery kit {self.identity} cannot be read: {reason}") from e
+        return None if self.identity is None else read_kit(self.identity)
 
     def settings(self) -> Config | None:
         """The configuration, None where the archive is given otherwise. Raises ConfigError."""

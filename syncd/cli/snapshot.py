@@ -15,7 +15,7 @@ from syncd.errors import ConfigError
 from syncd.log import configure
 
 
-def run_snapshot(config: Path | None, name: str, target: str | None, *, as_json: bool) -> None:
+def run_snapshot(config: Path | None, name: str, target: str | None, *, whole: bool, as_json: bool) -> None:
     """Have the daemon take a snapshot, or take one ourselves where none runs. Raises SyncdError."""
     path = find(config)
     settings = load(path)
@@ -24,11 +24,12 @@ def run_snapshot(config: Path | None, name: str, target: str | None, *, as_json:
         raise ConfigError(
             f"{name} has no target {target!r}", hint=f"it has {', '.join(settings.targets_of(name))}"
         )
-    answer: Any = ask(settings.state_dir, {"command": "snapshot", "database": name, "target": target})
+    request: dict[str, object] = {"command": "snapshot", "database": name, "target": target, "whole": whole}
+    answer: Any = ask(settings.state_dir, request)
     if answer is None:
         configure(settings.log.format, settings.log.level, stream=sys.stderr)
         daemon = Daemon(settings, path=path, clock=SystemClock())
-        answer = asyncio.run(daemon.snapshot(name, target))
+        answer = asyncio.run(daemon.snapshot(name, target, whole=whole))
     if as_json:
         print_json(answer)
         return

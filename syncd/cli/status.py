@@ -10,7 +10,7 @@ from syncd.clock import SystemClock
 from syncd.config import Config, find, load
 from syncd.errors import StateError
 from syncd.model import format_time
-from syncd.state import LOCK_FILE, STATE_FILE, Status, TargetState, read_status
+from syncd.state import LOCK_FILE, STATE_FILE, Job, Status, TargetState, read_status
 
 
 def run_status(config: Path | None, *, as_json: bool) -> None:
@@ -51,9 +51,21 @@ def run_status(config: Path | None, *, as_json: bool) -> None:
                     state["error"],
                 )
             )
+        for job, outcome in database["jobs"].items():
+            rows.append(
+                (
+                    name,
+                    job,
+                    "ok" if outcome["ok"] else "failed",
+                    "",
+                    age_text(outcome["age_ms"]),
+                    "",
+                    outcome["detail"],
+                )
+            )
     print_table(
         f"the daemon is {report['daemon']}",
-        ("database", "where", "state", "seq", "age", "waiting", "last error"),
+        ("database", "where", "state", "seq", "age", "waiting", "last error, or what was done"),
         rows,
     )
 
@@ -72,6 +84,7 @@ def _database(settings: Config, name: str, now_ms: int) -> dict[str, Any]:
             "generation": None,
             "captured": None,
             "targets": {},
+            "jobs": {},
         }
     status = read_status(path)
     return {
@@ -81,6 +94,7 @@ def _database(settings: Config, name: str, now_ms: int) -> dict[str, Any]:
         "generation": status.chain.generation if status.chain else None,
         "captured": _captured(status, now_ms),
         "targets": {target.name: _target(target, now_ms) for target in status.targets},
+        "jobs": {job.name: _job(job, now_ms) for job in status.jobs},
     }
 
 
@@ -115,6 +129,15 @@ def _target(target: TargetState, now_ms: int) -> dict[str, Any]:
         "waiting_bytes": target.waiting_bytes,
         "error": target.error,
         "error_at": format_time(target.error_ms) if target.error_ms else None,
+    }
+
+
+def _job(job: Job, now_ms: int) -> dict[str, Any]:
+    return {
+        "ok": job.ok,
+        "last": format_time(job.last_ms),
+        "age_ms": max(0, now_ms - job.last_ms),
+        "detail": job.detail,
     }
 
 

@@ -18,6 +18,7 @@ from syncd.config.units import duration_between, size_between
 from syncd.config.url import BucketUrl, DirectoryUrl, parse_url
 from syncd.envelope.keys import Recipient
 from syncd.errors import IdentityError
+from syncd.policy.retention import Retention as Rule
 from syncd.schedule import parse_schedule
 
 KIB: Final = 1 << 10
@@ -198,6 +199,25 @@ class Retention(Section):
     minimum: Annotated[int, Field(ge=1, le=100_000)] = 2
     grace: Grace = DAY
     max_share: Annotated[float, Field(gt=0, le=1)] = 0.25
+
+    @property
+    def rule(self) -> Rule:
+        """What is kept, for the policy."""
+        return Rule(
+            pitr_ms=round(self.pitr * 1000),
+            hourly=self.hourly,
+            daily=self.daily,
+            weekly=self.weekly,
+            monthly=self.monthly,
+            yearly=self.yearly,
+            minimum=self.minimum,
+            max_share=self.max_share,
+        )
+
+    @property
+    def grace_ms(self) -> int:
+        """The grace in milliseconds."""
+        return round(self.grace * 1000)
 
 
 class RetentionOverride(Section):

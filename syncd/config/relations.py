@@ -6,6 +6,7 @@ those of single fields; what has the wrong type is passed over here, since pydan
 - A database's targets exist.
 - No two databases have the same file, no two targets the same place.
 - Options of buckets stand only at buckets.
+- Who drills with an identity says where its passphrase is.
 """
 
 from collections.abc import Iterator, Mapping
@@ -25,6 +26,7 @@ def check_relations(raw: Mapping[str, object]) -> list[Problem]:
     """Every broken rule, in the order of the file."""
     targets, databases = _tables(raw, "targets"), _tables(raw, "databases")
     return [
+        *_half_identities(raw.get("drill")),
         *_same_places(targets),
         *_misplaced_options(targets),
         *_same_files(databases),
@@ -60,6 +62,11 @@ def _tables(raw: Mapping[str, object], name: str) -> dict[str, Mapping[str, obje
     if not isinstance(table, Mapping):
         return {}
     return {spell(key): item for key, item in table.items() if isinstance(item, Mapping)}
+
+
+def _half_identities(drill: object) -> Iterator[Problem]:
+    if isinstance(drill, Mapping) and drill.get("identity") and not drill.get("passphrase_file"):
+        yield Problem("drill.passphrase_file", "", "is required where drill.identity is set")
 
 
 def _same_places(targets: Mapping[str, Mapping[str, object]]) -> Iterator[Problem]:

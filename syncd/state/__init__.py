@@ -8,7 +8,7 @@
 """
 
 from syncd.state.database import State, open_state
-from syncd.state.look import read_status
+from syncd.state.look import note_job, read_status
 from syncd.state.records import (
     LOCK_FILE,
     SHADOW_FILE,
@@ -35,6 +35,7 @@ __all__ = [
     "Status",
     "TargetState",
     "decode_changes",
+    "note_job",
     "open_state",
     "read_status",
 ]

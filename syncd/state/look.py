@@ -1,10 +1,26 @@
-"""A look from outside, for `status`: read-only, whether or not the daemon runs."""
+"""A look from outside, for `status`, whether or not the daemon runs; and a note for it."""
 
 import sqlite3
 from pathlib import Path
 
 from syncd.errors import StateError
 from syncd.state.records import TARGETS_QUERY, Job, Status, chain_of, target_of
+
+
+def note_job(path: Path, job: Job) -> None:
+    """Note what a command did, for `status`; not where there is no state, or it is not ours to write."""
+    try:
+        connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=5)
+        try:
+            with connection:
+                connection.execute(
+                    "INSERT OR REPLACE INTO job VALUES (?, ?, ?, ?)",
+                    (job.name, job.last_ms, job.ok, job.detail),
+                )
+        finally:
+            connection.close()
+    except sqlite3.Error:
+        return
 
 
 def read_status(path: Path) -> Status:

@@ -411,10 +411,16 @@ def test_calendar_options_can_differ_for_a_database(recipient: str) -> None:
         ("retention", "daily", -1),
         ("retention", "max_share", 0),
         ("retention", "grace", "1s"),
-        ("drill", "identity", "kit.txt"),
+        ("drill", "passphrase_file", "pw.txt"),
+        ("drill", "passphrase_file", 5),
         ("check", "schedule", "61 * * * *"),
     ],
 )
 def test_a_bad_calendar_is_named(recipient: str, table: str, option: str, value: object) -> None:
     raw = tables(recipient) | {table: {option: value}}
     assert [problem.split(":")[0] for problem in problems(raw)] == [f"{table}.{option}"]
+
+
+def test_who_drills_with_an_identity_says_where_its_passphrase_is(recipient: str) -> None:
+    raw = tables(recipient) | {"drill": {"identity": "/etc/syncd/kit.txt"}}
+    assert problems(raw) == ["drill.passphrase_file: is required where drill.identity is set"]

@@ -255,3 +255,20 @@ async def test_a_target_that_was_out_of_use_trusts_no_pack_of_its(bench: Bench) 
         await shipper.ship()
         await shipper.snapshot("test")
     assert (await bench.restore())[1] == bench.path.read_bytes()
+
+
+async def test_a_whole_one_builds_on_nothing(bench: Bench) -> None:
+    async with bench.replica() as replica:
+        shipper = Shipper(replica, "main", bench.store())
+        await bench.capture(replica)
+        await shipper.ship()
+        for name in packs(bench):
+            held = bench.held[name]
+            bench.held[name] = Held(bytes([held.data[0] ^ 1]) + held.data[1:], held.modified_ms)
+        assert await shipper.snapshot("the same position", whole=True) is None
+        bench.sql("INSERT INTO t (a) VALUES ('new')")
+        await bench.capture(replica)
+        taken = await shipper.snapshot("mending", whole=True)
+        assert taken is not None
+        assert taken.changed == taken.pages
+    assert (await bench.restore())[1] == bench.path.read_bytes()
