@@ -181,6 +181,7 @@ class Successor:
         seq: of the last boundary that was applied.
         captured_ms: when it was captured.
         count: deltas applied.
+        gap: first and last seq of deltas that are not there, where that ended it; a snapshot follows them.
     """
 
     def __init__(
@@ -194,6 +195,7 @@ class Successor:
         strict: bool,
     ) -> None:
         self.seq, self.captured_ms, self.count = plan.snapshot.seq, plan.snapshot.captured_ms, 0
+        self.gap: tuple[int, int] | None = None
         self._image = image
         self._plan = plan
         self._open = open_delta
@@ -229,7 +231,8 @@ class Successor:
         after = self._read_seq
         if seq == after + 1:
             return True
-        if self._plan.allows_gap(after, seq):
+        if self._plan.allows_gap(after):
+            self.gap = (after + 1, seq - 1)
             return False
         raise ArchiveError(
             f"deltas {after + 1} to {seq - 1} of generation {self._plan.snapshot.generation} are missing",

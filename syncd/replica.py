@@ -173,6 +173,6 @@ def shadow_digest(shadow: Shadow) -> Digest:
     return Digest().replace(added=shadow.read_many(range(1, shadow.page_count + 1)))
 
 
-def new_generation() -> str:
+def new_generation(now_ms: int) -> str:
     """A name for an unbroken chain: a ULID, so that names sort by time."""
-    return str(ULID())
+    return str(ULID.from_timestamp(now_ms / 1000))

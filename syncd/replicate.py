@@ -329,7 +329,7 @@ class Replicator:
             await self._in_thread(replica.shadow.sync)
             self._digest = await self._in_thread(shadow_digest, replica.shadow)
             chain = Chain(
-                generation=new_generation(),
+                generation=new_generation(replica.clock.now_ms()),
                 seq=0,
                 digest=self._digest,
                 page_size=piece.page_size,

@@ -52,13 +52,18 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """What came out: the position, its time, the file's size in bytes, and how many deltas it took."""
+    """What came out: the position, its time, the file's size in bytes, and how many deltas it took.
+
+    `gap`: first and last seq of deltas that are not there behind it, where that is why it came to no later
+    position.
+    """
 
     generation: str
     seq: int
     captured_ms: int
     bytes: int
     deltas: int
+    gap: tuple[int, int] | None = None
 
 
 class Progress(Protocol):
@@ -154,6 +159,7 @@ class Restore:
             successor.captured_ms,
             image.page_count * image.page_size,
             successor.count,
+            successor.gap,
         )
 
     async def _in_thread(self, work: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> _T:

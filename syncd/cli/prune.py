@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, Final
 
@@ -12,41 +11,16 @@ from syncd.cli.hold import parse_until, signing_key_of
 from syncd.cli.output import age_text, print_json, print_table, size_text
 from syncd.cli.places import Place, opened, verify_key_of
 from syncd.clock import SystemClock
-from syncd.config import Config, find, load
-from syncd.config import Retention as Settings
+from syncd.config import Config, Retention, find, load
 from syncd.errors import ConfigError, NoRestorePoint, SyncdError
 from syncd.log import Event
 from syncd.model import format_time
 from syncd.policy.inventory import Kind
-from syncd.policy.retention import Retention
 from syncd.policy.verdicts import Verdict
 from syncd.prune import Report, prune, undelete
 
 _UNDELETED_MS: Final = 7 * 86_400_000
 _GROUPED: Final = frozenset({Kind.BUNDLE, Kind.PACK, Kind.EPOCH})
-
-
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """`[retention]` in the units of the policy."""
-
-    retention: Retention
-    grace_ms: int
-
-    @classmethod
-    def of(cls, settings: Settings) -> "Rule":
-        """From seconds to milliseconds."""
-        retention = Retention(
-            pitr_ms=round(settings.pitr * 1000),
-            hourly=settings.hourly,
-            daily=settings.daily,
-            weekly=settings.weekly,
-            monthly=settings.monthly,
-            yearly=settings.yearly,
-            minimum=settings.minimum,
-            max_share=settings.max_share,
-        )
-        return cls(retention, round(settings.grace * 1000))
 
 
 def run_prune(place: Place, *, dry_run: bool, as_json: bool) -> None:
@@ -102,7 +76,7 @@ async def _reports(place: Place, *, dry_run: bool) -> list[tuple[str, Report | S
     name = place.name or (kit.database if kit else None)
     if name is None:
         raise ConfigError("which database?", hint="give its NAME")
-    rule = _rule(settings or load(find(place.config)), name)
+    retention = _retention(settings or load(find(place.config)), name)
     verify_key = verify_key_of(settings, kit)
     looks: list[tuple[str, Report | SyncdError]] = []
     for target in place.targets(settings) if settings else (None,):
@@ -111,8 +85,8 @@ async def _reports(place: Place, *, dry_run: bool) -> list[tuple[str, Report | S
                 report = await prune(
                     store,
                     database=name,
-                    retention=rule.retention,
-                    grace_ms=rule.grace_ms,
+                    retention=retention.rule,
+                    grace_ms=retention.grace_ms,
                     clock=SystemClock(),
                     log=_quiet,
                     verify_key=verify_key,
@@ -124,12 +98,12 @@ async def _reports(place: Place, *, dry_run: bool) -> list[tuple[str, Report | S
     return looks
 
 
-def _rule(settings: Config, name: str) -> Rule:
+def _retention(settings: Config, name: str) -> Retention:
     if name not in settings.databases:
         raise ConfigError(
             f"the configuration says nothing of {name!r}", hint="its [retention] decides what stays"
         )
-    return Rule.of(settings.retention_of(name))
+    return settings.retention_of(name)
 
 
 def _quiet(_event: Event, /, **_fields: object) -> None:

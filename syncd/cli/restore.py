@@ -78,6 +78,12 @@ def run_restore(request: Request, *, as_json: bool) -> None:
         _from_shadow(request) if request.source == _SHADOW else asyncio.run(_from_archive(request, at_ms))
     )
     seconds = time.monotonic() - started
+    if restored.gap:
+        typer.echo(
+            f"syncd: deltas {restored.gap[0]} to {restored.gap[1]}, behind this position, are not kept:"
+            " retention removed them, or they are lost (`syncd verify` tells)",
+            err=True,
+        )
     if as_json:
         print_json(
             {
@@ -87,6 +93,7 @@ def run_restore(request: Request, *, as_json: bool) -> None:
                 "captured_at": format_time(restored.captured_ms),
                 "bytes": restored.bytes,
                 "deltas": restored.deltas,
+                "gap": restored.gap,
                 "seconds": round(seconds, 3),
             }
         )

@@ -3,7 +3,8 @@
 - A snapshot at seq S holds the database after delta S; deltas follow it without a gap.
 - Of several snapshots that will do, the newest is taken: fewer deltas to apply.
 - A bundle is known by its first seq; where it ends, the next one begins.
-- A target that was out of use begins again with a snapshot: in front of one, a gap is no damage.
+- A target that was out of use begins again with a snapshot, and retention removes deltas between
+  snapshots: in front of one, a gap may be in order. Whoever restores across one is told.
 """
 
 from collections.abc import Sequence
@@ -55,9 +56,13 @@ class Plan:
         """Whether a delta of this seq may belong to what was asked for."""
         return self.seq is None or seq <= self.seq
 
-    def allows_gap(self, after: int, until: int) -> bool:
-        """Whether deltas after+1 .. until-1 may be missing, because a snapshot stands between."""
-        return self.next_snapshot is not None and after < self.next_snapshot < until
+    def allows_gap(self, after: int) -> bool:
+        """Whether the deltas behind `after` may be missing, because a snapshot follows.
+
+        Retention leaves the last bundle in front of a snapshot, which may reach over it: the next delta
+        that is there may be one before the snapshot.
+        """
+        return self.next_snapshot is not None and after < self.next_snapshot
 
 
 def choose_snapshot(
