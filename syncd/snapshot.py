@@ -149,18 +149,8 @@ class _Taking:
         )
         await ship_epochs(replica, self._target, self._store, chain.generation)
         await self._ship_packs(chain, view, key, packing)
-        packs, runs = packing.result()
-        manifest = Manifest(
-            database=replica.name,
-            generation=chain.generation,
-            seq=chain.seq,
-            epoch=key.number,
-            captured_ms=chain.captured_ms,
-            created_ms=replica.clock.now_ms(),
-            page_size=chain.page_size,
-            page_count=chain.page_count,
-            packs=packs,
-            runs=runs,
+        manifest = await asyncio.to_thread(
+            _manifest, chain, packing, database=replica.name, epoch=key.number, now_ms=replica.clock.now_ms()
         )
         await self._publish(key, chain, manifest)
         replica.log(
@@ -203,7 +193,7 @@ class _Taking:
 
     async def _publish(self, key: EpochKey, chain: Chain, manifest: Manifest) -> None:
         replica = self._replica
-        raw = seal_manifest(key, replica.sealing.signing_key, manifest, chain.digest)
+        raw = await asyncio.to_thread(seal_manifest, key, replica.sealing.signing_key, manifest, chain.digest)
         name = snapshot_name(chain.generation, chain.seq)
         try:
             await self._store.put(name, raw)
@@ -268,6 +258,22 @@ def _plan(chain: Chain, known: Known, changes: list[tuple[int, bytes]], missing:
         changes=decode_changes(changes),
         missing=missing,
         dead_share=_DEAD_SHARE,
+    )
+
+
+def _manifest(chain: Chain, packing: Packing, *, database: str, epoch: int, now_ms: int) -> Manifest:
+    packs, runs = packing.result()
+    return Manifest(
+        database=database,
+        generation=chain.generation,
+        seq=chain.seq,
+        epoch=epoch,
+        captured_ms=chain.captured_ms,
+        created_ms=now_ms,
+        page_size=chain.page_size,
+        page_count=chain.page_count,
+        packs=packs,
+        runs=runs,
     )
 
 

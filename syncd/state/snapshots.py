@@ -1,5 +1,6 @@
 """What snapshots need to know: which pages changed, and which packs a target has."""
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -58,11 +59,11 @@ class SnapshotTables:
             )
 
     async def known(self, name: str, page_size: int) -> Known:
-        """What the target has. Reads and decodes what may be megabytes."""
+        """What the target has. Reads and decodes what may be megabytes, in a thread."""
         rows = await self._connection.rows("SELECT map FROM target WHERE name = ? AND map NOT NULL", name)
         base: Base | None = None
         if rows:
-            manifest, _, _ = decode_manifest(rows[0][0])
+            manifest, _, _ = await asyncio.to_thread(decode_manifest, rows[0][0])
             if manifest.page_size == page_size:
                 base = Base(manifest.seq, manifest.packs, manifest.runs)
         packs: list[KnownPack] = []
