@@ -30,6 +30,7 @@ from syncd.envelope.kem import Kem
 from syncd.envelope.keys import Identity, SigningKey, VerifyKey
 from syncd.errors import ArchiveError, NoRestorePoint, StateError, StoreError, SyncdError
 from syncd.log import Event, Log
+from syncd.model import format_time
 from syncd.policy.plan import Plan, plan_from
 from syncd.restore import Restore, Restored
 from syncd.source.integrity import check_integrity, make_specimen
@@ -75,6 +76,15 @@ class Outcome:
     duration_ms: int
     unchecked: tuple[str, ...] = ()
     left: str = ""
+
+    @property
+    def summary(self) -> str:
+        """It in one line."""
+        if self.error is not None:
+            return f"{self.kind} failed: {self.error.message}"
+        if self.kind == "restore":
+            return f"restored seq {self.seq} of {format_time(self.captured_ms)}, {self.bytes} bytes, checked"
+        return f"self-test passed, {self.bytes} bytes stored and restored"
 
     @property
     def proves(self) -> tuple[str, ...]:

@@ -17,7 +17,6 @@ from syncd.envelope.identity import unprotect
 from syncd.envelope.keys import Identity
 from syncd.errors import SourceCorrupt, StateError, SyncdError
 from syncd.jobs import Task
-from syncd.model import format_time
 from syncd.prune import prune
 from syncd.replica import Replica
 from syncd.ship import Shipper
@@ -75,10 +74,7 @@ async def _drill(replica: Replica, store: Store, settings: Drill) -> str:
     )
     if outcome.error is not None:
         raise _of_the_job(outcome.error)
-    what = f"{outcome.kind} passed, {outcome.bytes} bytes"
-    if outcome.kind == "restore":
-        what += f", seq {outcome.seq} of {format_time(outcome.captured_ms)}"
-    return what
+    return outcome.summary
 
 
 async def _identity(settings: Drill) -> Identity | None:

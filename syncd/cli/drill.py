@@ -23,6 +23,7 @@ from syncd.envelope.kit import Kit
 from syncd.errors import ConfigError
 from syncd.log import Event
 from syncd.model import format_time
+from syncd.state import STATE_FILE, Job, note_job
 
 _SYSTEM: Final = random.SystemRandom()
 
@@ -78,7 +79,7 @@ async def _drill(
     if not name:
         raise ConfigError("which database?", hint="give its NAME")
     async with opened(request, settings, kit, target) as store:
-        return await drill(
+        outcome = await drill(
             store,
             database=name,
             verify_key=verify_key,
@@ -88,6 +89,10 @@ async def _drill(
             scratch=request.scratch,
             rng=_SYSTEM,
         )
+    if settings is not None:
+        job = Job(f"drill {target}", SystemClock().now_ms(), outcome.error is None, outcome.summary)
+        note_job(settings.state_of(name) / STATE_FILE, job)
+    return outcome
 
 
 def _silent(_event: Event, /, **_fields: object) -> None:

@@ -27,7 +27,7 @@ def run_snapshot(config: Path | None, name: str, target: str | None, *, whole: b
     request: dict[str, object] = {"command": "snapshot", "database": name, "target": target, "whole": whole}
     answer: Any = ask(settings.state_dir, request)
     if answer is None:
-        configure(settings.log.format, settings.log.level, stream=sys.stderr)
+        configure("text", "warning", stream=sys.stderr)
         daemon = Daemon(settings, path=path, clock=SystemClock())
         answer = asyncio.run(daemon.snapshot(name, target, whole=whole))
     if as_json:

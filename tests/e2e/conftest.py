@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e.application import Application
 from tests.e2e.process import Zygote, running
 from tests.e2e.support import Point, Site, keep_truth
 
@@ -71,3 +72,15 @@ def quick(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Zygote]:
     zygote = Zygote(tmp_path_factory.mktemp("zygote"))
     yield zygote
     zygote.close()
+
+
+@pytest.fixture
+def application(tmp_path: Path) -> Iterator[Application]:
+    database = tmp_path / "app" / "chat.db"
+    database.parent.mkdir()
+    with closing(sqlite3.connect(database, isolation_level=None)) as connection:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("CREATE TABLE message (body)")
+        scratch = tmp_path / "scratch"
+        scratch.mkdir()
+        yield Application(Site(tmp_path / "site", {"chat": database}), database, connection, scratch)

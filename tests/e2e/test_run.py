@@ -2,52 +2,15 @@
 
 import os
 import socket
-import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
 from signal import SIGHUP, SIGKILL, SIGTERM
 
 import pytest
 
+from tests.e2e.application import Application
 from tests.e2e.process import Zygote, assert_refused, poll, running, succeeded, syncd
-from tests.e2e.support import Site, keep_truth, objects
-
-
-@dataclass(slots=True)
-class Application:
-    """A chat with one open connection, and the site that keeps it."""
-
-    site: Site
-    database: Path
-    connection: sqlite3.Connection
-    scratch: Path
-
-    def post(self, text: str) -> None:
-        self.connection.execute("INSERT INTO message VALUES (?)", (text,))
-
-    def truth(self) -> Path:
-        return keep_truth(self.database, self.scratch, "truth")
-
-    def restored(self, quick: Zygote, *options: object) -> bytes:
-        to = self.scratch / "restored.db"
-        to.unlink(missing_ok=True)
-        arguments = ("--archive", self.site.archive.as_uri(), *self.site.kit_options, "--to", to)
-        succeeded(quick("restore", *arguments, *options))
-        return to.read_bytes()
-
-
-@pytest.fixture
-def application(tmp_path: Path) -> Iterator[Application]:
-    database = tmp_path / "app" / "chat.db"
-    database.parent.mkdir()
-    with closing(sqlite3.connect(database, isolation_level=None)) as connection:
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("CREATE TABLE message (body)")
-        scratch = tmp_path / "scratch"
-        scratch.mkdir()
-        yield Application(Site(tmp_path / "site", {"chat": database}), database, connection, scratch)
+from tests.e2e.support import Site, objects
 
 
 def test_once_stores_everything_and_then_nothing(application: Application, quick: Zygote) -> None:
