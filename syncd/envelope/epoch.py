@@ -5,19 +5,24 @@
 - The message's context binds database, generation, epoch, kind and a label: an object that is moved,
   renamed, replayed elsewhere or put after another predecessor does not open.
 - Plaintext is released after the last byte was authenticated, never before.
+- A secret is overwritten when nobody uses its epoch key any more, and so is every object key at once: a
+  host that is stolen later has neither. What the libraries below us copy is theirs to clear.
 """
 
 import hashlib
-import secrets
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Final
+from pathlib import Path
+from typing import Final, NoReturn
 
 from cryptography.cobblestone import Cobblestone256Decryptor, Cobblestone256Encryptor
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from typing_extensions import override
 
 from syncd.envelope import kem as _kem
 from syncd.envelope.kem import Kem
@@ -38,17 +43,40 @@ class Kind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class EpochKey:
-    """The secret of one epoch of one generation of one database."""
+    """The secret of one epoch of one generation of one database.
+
+    It has its secret to itself, and overwrites it when the last who uses the key lets go of it: a batch, a
+    snapshot or an upload that began under an epoch ends under it. It is neither pickled nor copied.
+    """
 
     database: str
     generation: str
     number: int
-    secret: bytes = field(repr=False)
+    secret: bytes | bytearray = field(repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "secret", bytearray(self.secret))
+
+    def __del__(self) -> None:
+        # Names of this module may be gone when the interpreter ends; builtins are not.
+        if isinstance(secret := getattr(self, "secret", None), bytearray):
+            secret[:] = bytes(len(secret))
+
+    @override
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("an epoch key is not copied")
 
     @classmethod
     def generate(cls, database: str, generation: str, number: int) -> "EpochKey":
         """A new secret."""
-        return cls(database, generation, number, secrets.token_bytes(SECRET_BYTES))
+        with _erased(SECRET_BYTES) as secret:
+            # Filled in place: bytes that os.urandom returned could not be overwritten. It waits, as
+            # /dev/urandom does not, until the system has gathered what makes numbers random.
+            os.urandom(1)
+            with Path("/dev/urandom").open("rb", buffering=0) as source:
+                if source.readinto(secret) != SECRET_BYTES:
+                    raise OSError("/dev/urandom ended")
+            return cls(database, generation, number, secret)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,13 +105,15 @@ def digest_label(seq: int, body: bytes) -> bytes:
 
 def seal(key: EpochKey, kind: Kind, label: bytes, plaintext: bytes) -> bytes:
     """The sealed bytes: 56 more than the plaintext, and 16 for each started 16 KiB."""
-    encryptor = Cobblestone256Encryptor(_object_key(key, kind), context=_context(key, kind.value, label))
+    with _object_key(key, kind) as object_key:
+        encryptor = Cobblestone256Encryptor(object_key, context=_context(key, kind.value, label))
     return encryptor.update(plaintext) + encryptor.finalize()
 
 
 def unseal(key: EpochKey, kind: Kind, label: bytes, sealed: bytes, *, what: str) -> bytes:
     """The plaintext. Raises ArchiveError, naming `what`, for anything but what `seal` gave for all this."""
-    decryptor = Cobblestone256Decryptor(_object_key(key, kind), context=_context(key, kind.value, label))
+    with _object_key(key, kind) as object_key:
+        decryptor = Cobblestone256Decryptor(object_key, context=_context(key, kind.value, label))
     try:
         return decryptor.update(sealed) + decryptor.finalize()
     except InvalidTag as error:
@@ -127,7 +157,7 @@ def unwrap_secret(
             continue
         blank = EpochKey(database, generation, number, b"")
         info = _context(blank, b"wrap", recipient.fingerprint)
-        secret = _kem.unwrap(identity.kem, identity.private, wrap.ciphertext, info)
+        secret = identity.unwrap(wrap.ciphertext, info)
         if secret is None or len(secret) != SECRET_BYTES:
             raise ArchiveError(f"the key in {what} does not open: it is damaged or forged")
         return EpochKey(database, generation, number, secret)
@@ -137,8 +167,22 @@ def unwrap_secret(
     )
 
 
-def _object_key(key: EpochKey, kind: Kind) -> bytes:
-    return HKDF(SHA256(), length=32, salt=None, info=b"syncd v1 key " + kind.value).derive(key.secret)
+@contextmanager
+def _object_key(key: EpochKey, kind: Kind) -> Iterator[bytearray]:
+    with _erased(32) as derived:
+        hkdf = HKDF(SHA256(), length=32, salt=None, info=b"syncd v1 key " + kind.value)
+        hkdf.derive_into(key.secret, derived)
+        yield derived
+
+
+@contextmanager
+def _erased(size: int) -> Iterator[bytearray]:
+    """Room for a secret, overwritten afterwards."""
+    room = bytearray(size)
+    try:
+        yield room
+    finally:
+        room[:] = bytes(size)
 
 
 def _context(key: EpochKey, purpose: bytes, label: bytes) -> bytes:

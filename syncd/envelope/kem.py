@@ -1,6 +1,7 @@
-"""HPKE (RFC 9180) as the cryptography package has it: which KEMs, their key bytes, wrap and unwrap.
+"""The ways to wrap a secret: which KEMs, their key bytes, wrap and unwrap.
 
-- KDF HKDF-SHA256, AEAD AES-256-GCM, base mode, single shot, empty additional data.
+- HPKE (RFC 9180) as the cryptography package has it: KDF HKDF-SHA256, AEAD AES-256-GCM, base mode, single
+  shot, empty additional data. RSA is in `rsa`.
 - Raw keys: X25519 has 32 bytes, public or private. MLKEM768_X25519 is the ML-KEM-768 key (public:
   1184 bytes, private: its 64-byte seed) followed by the X25519 key.
 - Errors of the library are translated here and nowhere else.
@@ -14,6 +15,7 @@ from cryptography.hazmat.primitives import hpke
 from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey, MLKEM768PublicKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 
+from syncd.envelope import rsa
 from syncd.errors import IdentityError
 
 
@@ -22,6 +24,7 @@ class Kem(Enum):
 
     X25519 = 1
     MLKEM768_X25519 = 2
+    RSA = 3
 
     @property
     def label(self) -> str:
@@ -29,38 +32,55 @@ class Kem(Enum):
         return self.name.lower().replace("_", "")
 
     @property
-    def public_bytes(self) -> int:
-        """Size of a raw public key."""
-        return 32 if self is Kem.X25519 else 1184 + 32
+    def public_bytes(self) -> int | None:
+        """Size of a raw public key; None where it differs from key to key."""
+        return _PUBLIC_BYTES.get(self)
 
     @property
-    def private_bytes(self) -> int:
-        """Size of a raw private key."""
-        return 32 if self is Kem.X25519 else 64 + 32
+    def private_bytes(self) -> int | None:
+        """Size of a raw private key; None where it differs from key to key."""
+        return _PRIVATE_BYTES.get(self)
 
 
+_PUBLIC_BYTES: Final = {Kem.X25519: 32, Kem.MLKEM768_X25519: 1184 + 32}
+_PRIVATE_BYTES: Final = {Kem.X25519: 32, Kem.MLKEM768_X25519: 64 + 32}
 _SEED: Final = 64
 _MLKEM_PUBLIC: Final = 1184
 
 
 def generate(kem: Kem) -> bytes:
-    """A new raw private key. Raises UnsupportedAlgorithm where this machine lacks the KEM."""
+    """A new raw private key, not for RSA. Raises UnsupportedAlgorithm where this machine lacks the KEM."""
     private = X25519PrivateKey.generate().private_bytes_raw()
     if kem is Kem.X25519:
         return private
     return MLKEM768PrivateKey.generate().private_bytes_raw() + private
 
 
+def check_public(kem: Kem, public: bytes) -> None:
+    """Make sure that these can be the bytes of a public key. Raises IdentityError."""
+    if kem is Kem.RSA:
+        rsa.check_public(public)
+    elif len(public) != kem.public_bytes:
+        raise IdentityError(
+            f"a recipient-{kem.label} key has {kem.public_bytes} bytes, not {len(public)}",
+            hint="copy the whole line again",
+        )
+
+
 def public_of(kem: Kem, private: bytes) -> bytes:
     """The raw public key of a raw private key. Raises IdentityError where this machine lacks the KEM."""
+    if kem is Kem.RSA:
+        return rsa.public_of(private)
     if kem is Kem.X25519:
         return X25519PrivateKey.from_private_bytes(private).public_key().public_bytes_raw()
     mlkem, x25519 = _split(private)
     return mlkem.public_key().public_bytes_raw() + x25519.public_key().public_bytes_raw()
 
 
-def wrap(kem: Kem, public: bytes, plaintext: bytes, info: bytes) -> bytes:
+def wrap(kem: Kem, public: bytes, plaintext: bytes | bytearray, info: bytes) -> bytes:
     """`plaintext` for the holder of the private key. Raises IdentityError where `public` is no key."""
+    if kem is Kem.RSA:
+        return rsa.wrap(public, plaintext, info)
     try:
         if kem is Kem.X25519:
             return _suite(kem).encrypt(plaintext, X25519PublicKey.from_public_bytes(public), info=info)
@@ -77,6 +97,8 @@ def wrap(kem: Kem, public: bytes, plaintext: bytes, info: bytes) -> bytes:
 
 def unwrap(kem: Kem, private: bytes, wrapped: bytes, info: bytes) -> bytes | None:
     """The plaintext, or None where `wrapped` is damaged or meant for another key or context."""
+    if kem is Kem.RSA:
+        return rsa.unwrap(private, wrapped, info)
     try:
         if kem is Kem.X25519:
             return _suite(kem).decrypt(wrapped, X25519PrivateKey.from_private_bytes(private), info=info)

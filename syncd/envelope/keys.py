@@ -98,7 +98,9 @@ class Recipient:
         text = "".join(text.split())
         for kem in Kem:
             if text.startswith(f"syncd-{_recipient(kem)}-"):
-                return cls(kem, _sized(_recipient(kem), unspell(_recipient(kem), text), kem.public_bytes))
+                raw = unspell(_recipient(kem), text)
+                _kem.check_public(kem, raw)
+                return cls(kem, raw)
         raise IdentityError(
             "a key that starts with 'syncd-recipient-' and a known kind was expected",
             hint=f"known kinds: {', '.join(kem.label for kem in Kem)}",
@@ -132,8 +134,10 @@ class Identity:
         """A new identity: MLKEM768_X25519, or X25519 where this machine cannot do that.
 
         Callers warn where the result is not `post_quantum`. A KEM that was asked for is not replaced:
-        raises IdentityError.
+        raises IdentityError, also for RSA.
         """
+        if kem is Kem.RSA:
+            raise IdentityError("RSA keys are made by your PKI, not by syncd", hint="or ask for another kind")
         try:
             return cls(kem or Kem.MLKEM768_X25519, _kem.generate(kem or Kem.MLKEM768_X25519))
         except UnsupportedAlgorithm as error:
@@ -147,18 +151,27 @@ class Identity:
     def from_bytes(cls, raw: bytes) -> "Identity":
         """Read what `to_bytes` gives. Raises IdentityError."""
         for kem in Kem:
-            if len(raw) == 1 + kem.private_bytes and raw[0] == kem.value:
+            if raw[:1] == bytes((kem.value,)) and len(raw) - 1 == kem.private_bytes:
                 return cls(kem, raw[1:])
         raise IdentityError("the identity is of a kind that this syncd does not know", hint="upgrade syncd")
 
     def to_bytes(self) -> bytes:
-        """The number of its KEM and the raw private key. It is secret."""
+        """The number of its KEM and the raw private key, for a kit. It is secret.
+
+        Raises IdentityError for RSA: such a key stays in the file or the HSM that it came from.
+        """
+        if self.kem.private_bytes is None:
+            raise IdentityError(f"a recovery kit holds no {self.kem.label} key")
         return bytes((self.kem.value,)) + self.private
 
     @property
     def recipient(self) -> Recipient:
         """The public half. Raises IdentityError where this machine cannot do the identity's KEM."""
         return Recipient(self.kem, _kem.public_of(self.kem, self.private))
+
+    def unwrap(self, wrapped: bytes, info: bytes) -> bytes | None:
+        """The plaintext, or None where `wrapped` is damaged or meant for another key or context."""
+        return _kem.unwrap(self.kem, self.private, wrapped, info)
 
     @property
     def post_quantum(self) -> bool:

@@ -19,7 +19,7 @@ def resummed(body: bytes) -> bytes:
     return body + hashlib.sha256(body).digest()[:4]
 
 
-@pytest.mark.parametrize("kem", list(Kem))
+@pytest.mark.parametrize("kem", [Kem.X25519, Kem.MLKEM768_X25519])
 def test_an_identity_comes_back(kem: Kem) -> None:
     identity = Identity.generate(kem)
     assert unprotect(protect(identity, "pass", CHEAP), "pass") == identity

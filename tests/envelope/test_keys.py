@@ -12,6 +12,7 @@ from syncd.envelope.spelling import spell, unspell
 from syncd.errors import ArchiveError, IdentityError
 
 DOMAIN = b"test\0"
+HPKE = (Kem.X25519, Kem.MLKEM768_X25519)
 
 
 @pytest.fixture
@@ -59,7 +60,7 @@ def test_keys_come_back() -> None:
     assert signing.verify_key.to_text().startswith("syncd-verify-")
 
 
-@pytest.mark.parametrize("kem", list(Kem))
+@pytest.mark.parametrize("kem", HPKE)
 def test_identities_and_recipients_come_back(kem: Kem) -> None:
     identity = Identity.generate(kem)
     recipient = identity.recipient
@@ -87,9 +88,9 @@ def test_no_repr_shows_a_secret() -> None:
         assert secret.hex() not in shown
 
 
-@pytest.mark.parametrize("text", ["", "chat", "syncd-verify-x", "syncd-recipient-rsa-AAAA"])
+@pytest.mark.parametrize("text", ["", "chat", "syncd-verify-x", "syncd-recipient-dsa-AAAA"])
 def test_what_is_no_recipient_is_refused_with_the_known_kinds(text: str) -> None:
-    with pytest.raises(IdentityError, match="x25519, mlkem768x25519"):
+    with pytest.raises(IdentityError, match="x25519, mlkem768x25519, rsa"):
         Recipient.parse(text)
 
 
@@ -128,7 +129,7 @@ def test_a_signature_holds_for_its_message_domain_and_key_only() -> None:
             key.verify(message, made, domain=domain, what="the epoch")
 
 
-@pytest.mark.parametrize("kem", list(Kem))
+@pytest.mark.parametrize("kem", HPKE)
 def test_a_wrapped_secret_opens_for_its_holder_and_context_only(kem: Kem) -> None:
     identity, other = Identity.generate(kem), Identity.generate(kem)
     wrapped = wrap(kem, identity.recipient.public, b"s" * 32, b"context")
@@ -142,10 +143,11 @@ def test_a_wrapped_secret_opens_for_its_holder_and_context_only(kem: Kem) -> Non
         assert unwrap(kem, identity.private, damaged, b"context") is None
 
 
-@pytest.mark.parametrize("kem", list(Kem))
+@pytest.mark.parametrize("kem", HPKE)
 def test_a_public_key_that_is_none_is_refused(kem: Kem) -> None:
     # All zeros: a point of low order for X25519, which gives everybody the same shared secret.
-    for public in (bytes(kem.public_bytes), b"\xff" * kem.public_bytes, bytes(5)):
+    size = kem.public_bytes or 0
+    for public in (bytes(size), b"\xff" * size, bytes(5)):
         try:
             wrap(kem, public, b"s" * 32, b"")
         except IdentityError as error:

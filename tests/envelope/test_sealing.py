@@ -1,3 +1,7 @@
+import copy
+import pickle
+from pathlib import Path
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -95,7 +99,7 @@ def test_chunks_cannot_be_cut_swapped_or_repeated() -> None:
 def test_a_second_implementation_from_the_specification_agrees(
     kind: Kind, label: bytes, plaintext: bytes, salt: bytes
 ) -> None:
-    key, context = cobblestone.key_and_context(KEY.secret, "chat", KEY.generation, 2, kind.value, label)
+    key, context = cobblestone.key_and_context(b"s" * 32, "chat", KEY.generation, 2, kind.value, label)
     sealed = cobblestone.seal(key, context, plaintext, salt)
     assert unseal(KEY, kind, label, sealed, what="it") == plaintext
     ours = seal(KEY, kind, label, plaintext)
@@ -107,6 +111,47 @@ def test_labels_have_one_meaning() -> None:
     assert pack_label(b"p" * 16) == b"p" * 16
     assert digest_label(7, b"body")[:8] == bytes(7) + b"\x07"
     assert digest_label(7, b"body") != digest_label(7, b"bodY")
+
+
+def test_a_secret_is_overwritten_when_the_last_who_uses_it_lets_go() -> None:
+    key = EpochKey.generate("chat", KEY.generation, 2)
+    secret, in_flight = key.secret, [key]
+    assert isinstance(secret, bytearray)
+    assert any(secret)
+    del key
+    sealed = seal(in_flight[0], Kind.PACK, b"", b"begun before")
+    assert unseal(in_flight[0], Kind.PACK, b"", sealed, what="it") == b"begun before"
+    in_flight.clear()
+    assert secret == bytes(32)
+
+
+def test_an_epoch_key_has_its_secret_to_itself() -> None:
+    given = bytearray(b"s" * 32)
+    first, second = EpochKey("chat", KEY.generation, 2, given), EpochKey("chat", KEY.generation, 2, given)
+    assert first == second
+    del first
+    assert second.secret == given == b"s" * 32
+
+
+def test_what_is_no_secret_makes_no_key() -> None:
+    with pytest.raises(TypeError):
+        EpochKey("chat", KEY.generation, 2, "text")  # type: ignore[arg-type]
+
+
+def test_an_epoch_key_is_not_copied() -> None:
+    for copied in (copy.copy, copy.deepcopy, pickle.dumps):
+        with pytest.raises(TypeError, match="not copied"):
+            copied(KEY)
+
+
+def test_a_source_of_random_numbers_that_ends_gives_no_key(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "short").write_bytes(b"x" * 31)
+    opened_path = Path.open
+    monkeypatch.setattr(Path, "open", lambda _, *args, **kw: opened_path(tmp_path / "short", *args, **kw))
+    with pytest.raises(OSError, match="ended"):
+        EpochKey.generate("chat", KEY.generation, 2)
 
 
 def test_an_epoch_key_shows_no_secret() -> None:

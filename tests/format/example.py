@@ -5,9 +5,11 @@ Everything is fixed: the salt (a real one is random) and the patch (another zstd
 
 from pathlib import Path
 
-from syncd.archive import open_delta, read_bundle
+from syncd.archive import open_delta, read_bundle, sign_bundle
 from syncd.envelope.epoch import EpochKey, Kind, delta_label
-from syncd.format.delta import Delta, PatchGroup, SealedDelta, apply_patch, encode_bundle, encode_delta
+from syncd.envelope.keys import SigningKey
+from syncd.format.bundle import Bundle
+from syncd.format.delta import Delta, PatchGroup, SealedDelta, apply_patch, encode_delta
 from syncd.model import Digest
 from tests.envelope import cobblestone
 from tests.format.support import GENERATION
@@ -15,12 +17,14 @@ from tests.format.support import GENERATION
 FORMAT = Path(__file__).parents[2] / "syncd" / "format" / "FORMAT.md"
 BEGIN, END = "<!-- example: begin -->\n", "<!-- example: end -->\n"
 
-KEY = EpochKey("chat", GENERATION, 1, bytes(range(32)))
+SECRET = bytes(range(32))
+KEY = EpochKey("chat", GENERATION, 1, SECRET)
 SALT = bytes(range(0xA0, 0xB8))
 OLD = {1: b"A" * 512, 2: b"B" * 512}
 NEW = {**OLD, 2: b"B" * 100 + b"hello" + b"B" * 407}
 PATCH = bytes.fromhex("28b52ffd0000850000384268656c6c6f42020093402d90822b")
 SEQ = 7
+SIGNING = SigningKey(bytes(range(0x20, 0x40)))
 
 
 def parts() -> tuple[Digest, list[tuple[bytes, str]], list[tuple[bytes, str]]]:
@@ -40,12 +44,20 @@ def parts() -> tuple[Digest, list[tuple[bytes, str]], list[tuple[bytes, str]]]:
     )
     plain = encode_delta(delta)
     key, context = cobblestone.key_and_context(
-        KEY.secret, KEY.database, KEY.generation, KEY.number, Kind.DELTA.value, delta_label(SEQ, predecessor)
+        SECRET,
+        KEY.database,
+        KEY.generation,
+        KEY.number,
+        Kind.DELTA.value,
+        delta_label(SEQ, predecessor),
     )
     sealed = cobblestone.seal(key, context, plain, SALT)
-    bundle = encode_bundle([SealedDelta(SEQ, KEY.number, sealed)])
+    content = Bundle(KEY.database, GENERATION, delta.last_ms, (SealedDelta(SEQ, KEY.number, sealed),))
+    bundle = sign_bundle(SIGNING, content)
 
-    (found,) = read_bundle(bundle, first_seq=SEQ, name="example")
+    (found,) = read_bundle(
+        bundle, generation=GENERATION, first_seq=SEQ, database=KEY.database, verify_key=SIGNING.verify_key
+    ).deltas
     if open_delta(KEY, found, predecessor, "example") != delta or apply_patch(OLD[2], PATCH, 512) != NEW[2]:
         raise AssertionError("the example does not open")
     return predecessor, _cut(plain, _PLAIN), _cut(bundle, _BUNDLE)
@@ -66,13 +78,17 @@ _PLAIN = [
 ]
 _BUNDLE = [
     (8, 'header: "syncd", kind "D", version 1, zero'),
+    (5, "database: 4 bytes, chat"),
+    (16, "generation"),
     (1, f"first seq: {SEQ}"),
+    (6, "newest change: 1790000000900 ms"),
     (1, "deltas: 1"),
     (1, "  epoch: 1"),
     (2, "  bytes of the sealed delta"),
     (24, "  Cobblestone-256: salt"),
     (32, "  key commitment"),
-    (-1, "  the plaintext above, encrypted, and a tag of 16 bytes"),
+    (len(PATCH) + 63 + 16, "  the plaintext above, encrypted, and a tag of 16 bytes"),
+    (64, "Ed25519 signature"),
 ]
 
 
@@ -113,7 +129,7 @@ Database `chat`, generation `{GENERATION}`. It has two pages of 512 bytes: page 
 Somebody writes `hello` over bytes 100 to 104 of page 2. That becomes delta {SEQ}. Its plaintext:
 
 {_dump(plain)}
-The secret of epoch 1 is the bytes `00 01 02 ... 1f`. The object
+The secret of epoch 1 is the bytes `00 01 02 ... 1f`, the signing key `20 21 22 ... 3f`. The object
 `generations/{GENERATION}/deltas/{SEQ:016x}` has {size} bytes:
 
 {_dump(bundle)}"""
