@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -11,7 +12,8 @@ from syncd.envelope.epoch import EpochKey, Kind, digest_label, seal
 from syncd.envelope.kem import Kem
 from syncd.envelope.keys import Identity, SigningKey
 from syncd.errors import ArchiveError, FormatVersionError, IdentityError
-from syncd.format.delta import Delta, PatchGroup, SealedDelta, encode_bundle, make_patch
+from syncd.format.bundle import Bundle
+from syncd.format.delta import Delta, PatchGroup, SealedDelta, make_patch
 from syncd.format.manifest import Manifest, PackRef, encode_manifest, encode_manifest_body, signed_part
 from syncd.format.marks import Mark, Purpose, Range, encode_mark, encode_tombstone, tombstone_of
 from syncd.format.runs import Run, Runs
@@ -69,10 +71,18 @@ def open_epoch(raw: bytes, identity: Identity = IDENTITY) -> EpochKey:
     )
 
 
+def read_bundle(
+    raw: bytes, *, generation: str = GENERATION, first_seq: int = 7, database: str = "chat"
+) -> Bundle:
+    return archive.read_bundle(
+        raw, generation=generation, first_seq=first_seq, database=database, verify_key=SIGNING.verify_key
+    )
+
+
 def open_bundle(raw: bytes) -> list[Delta]:
     return [
         archive.open_delta(key_for_epoch(sealed.epoch), sealed, BEFORE, "deltas/7")
-        for sealed in archive.read_bundle(raw, first_seq=7, name="deltas/7")
+        for sealed in read_bundle(raw).deltas
     ]
 
 
@@ -87,7 +97,8 @@ def open_manifest(raw: bytes) -> tuple[Manifest, Digest]:
     return found, archive.manifest_digest(KEY, found)
 
 
-BUNDLE = encode_bundle([archive.seal_delta(KEY, 7, BEFORE, DELTA)])
+CONTENT = Bundle("chat", GENERATION, DELTA.last_ms, (archive.seal_delta(KEY, 7, BEFORE, DELTA),))
+BUNDLE = archive.sign_bundle(SIGNING, CONTENT)
 OBJECTS: list[tuple[bytes, Callable[[bytes], object], object]] = [
     (EPOCH, open_epoch, KEY),
     (BUNDLE, open_bundle, [DELTA]),
@@ -150,7 +161,7 @@ def test_a_newer_version_says_upgrade(
     assert open_object(raw) == content
 
 
-@pytest.mark.parametrize("kem", list(Kem))
+@pytest.mark.parametrize("kem", [Kem.X25519, Kem.MLKEM768_X25519])
 def test_several_recipients_open_the_same_epoch(kem: Kem) -> None:
     identities = [Identity.generate(kem), Identity.generate(Kem.X25519)]
     key, raw = archive.new_epoch(
@@ -214,6 +225,8 @@ def test_what_another_daemon_signed_is_refused() -> None:
         open_epoch(epoch)
     with pytest.raises(ArchiveError, match="signature of the manifest is wrong"):
         open_manifest(archive.seal_manifest(KEY, stranger, MANIFEST, AFTER))
+    with pytest.raises(ArchiveError, match="signature of the bundle is wrong"):
+        read_bundle(archive.sign_bundle(stranger, CONTENT))
 
 
 def test_a_signature_does_not_serve_another_kind_of_object() -> None:
@@ -240,9 +253,21 @@ def test_a_delta_opens_in_its_place_only(key: EpochKey, seq: int, predecessor: D
         archive.open_delta(key, sealed, predecessor, "deltas/7")
 
 
-def test_a_bundle_under_another_name_is_refused() -> None:
-    with pytest.raises(ArchiveError, match="deltas/6: it says that its first seq is 7, not 6"):
-        archive.read_bundle(BUNDLE, first_seq=6, name="deltas/6")
+@pytest.mark.parametrize(
+    ("place", "reason"),
+    [
+        ({"first_seq": 6}, "deltas/0000000000000006: it says that its first seq is 7, not 6"),
+        ({"generation": OTHER}, f"its generation is {GENERATION}, not {OTHER}"),
+        ({"database": "other"}, "its database is chat, not other"),
+    ],
+)
+def test_a_bundle_in_another_place_is_refused(place: dict[str, Any], reason: str) -> None:
+    with pytest.raises(ArchiveError, match=reason):
+        read_bundle(BUNDLE, **place)
+
+
+def test_the_same_deltas_are_the_same_object() -> None:
+    assert archive.sign_bundle(SIGNING, CONTENT) == BUNDLE
 
 
 def test_a_sealed_delta_that_is_malformed_inside_is_refused() -> None:
