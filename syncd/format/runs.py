@@ -12,10 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import override
 
+from syncd.errors import ArchiveError
 from syncd.format.wire import Reader
 
 _COLUMNS: Final = 3
 _MOST: Final = (1 << 32) - 1
+_LONGEST: Final = 5
+_CHUNK: Final = (
+    1 << 16
+)  # numbers at once: an array of all of them takes 8 times the bytes, several times over
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +140,22 @@ class Runs:
 def encode_runs(runs: Runs) -> bytes:
     """Every run as three varints: pages, pack, offset."""
     values = runs.table.ravel()
+    return b"".join(_varints(values[at : at + _CHUNK]) for at in range(0, len(values), _CHUNK))
+
+
+def decode_runs(reader: Reader, count: int) -> Runs:
+    """Take `count` runs. Raises ArchiveError."""
+    wanted = count * _COLUMNS
+    if wanted > reader.left:
+        raise _does_not_fit(reader, count)
+    values = np.empty(wanted, np.int64)
+    for at in range(0, wanted, _CHUNK):
+        part = values[at : at + _CHUNK]
+        part[:] = _take_varints(reader, len(part), count)
+    return Runs(values.reshape(-1, _COLUMNS))
+
+
+def _varints(values: NDArray[np.int64]) -> bytes:
     lengths = np.ones(len(values), np.int64)
     for bits in range(7, 35, 7):
         lengths += values >= 1 << bits
@@ -147,20 +168,15 @@ def encode_runs(runs: Runs) -> bytes:
     return out.tobytes()
 
 
-def decode_runs(reader: Reader, count: int) -> Runs:
-    """Take `count` runs. Raises ArchiveError."""
-    wanted = count * _COLUMNS
-    rest = np.frombuffer(reader.peek(), np.uint8)
+def _take_varints(reader: Reader, wanted: int, count: int) -> NDArray[np.int64]:
+    rest = np.frombuffer(reader.peek()[: wanted * _LONGEST], np.uint8)
     ends = np.flatnonzero(rest < 0x80)[:wanted]
-    if len(ends) < wanted:
-        raise reader.broken(f"{count} runs do not fit into {reader.left} bytes")
-    if not wanted:
-        return Runs.of()
     lengths = np.diff(ends, prepend=-1)
-    if (lengths > 5).any():
+    if (lengths > _LONGEST).any() or len(ends) < wanted <= len(rest) // _LONGEST:
         raise reader.broken(f"a number in the runs is above the limit of {_MOST}")
-    last = rest[ends]
-    if ((last == 0) & (lengths > 1)).any():
+    if len(ends) < wanted:
+        raise _does_not_fit(reader, count)
+    if ((rest[ends] == 0) & (lengths > 1)).any():
         raise reader.broken("an integer is not in its shortest spelling")
     starts = ends - lengths + 1
     values = np.zeros(wanted, np.int64)
@@ -170,4 +186,8 @@ def decode_runs(reader: Reader, count: int) -> Runs:
     if (values > _MOST).any():
         raise reader.broken(f"a number in the runs is above the limit of {_MOST}")
     reader.take(int(ends[-1]) + 1)
-    return Runs(values.reshape(-1, _COLUMNS))
+    return values
+
+
+def _does_not_fit(reader: Reader, count: int) -> ArchiveError:
+    return reader.broken(f"{count} runs do not fit into {reader.left} bytes")
