@@ -6,7 +6,8 @@
 - `DIR/synapse/run.sh` and `DIR/thelounge/run.sh` drive the applications; see tests.chat.driver for what they
   must do. SYNAPSE_VENV, LOUNGE_APP and IRC_ROOT in the environment name installations to be used again.
 - The daemon is there before the database is. While the application runs, a stored position is restored once
-  and checked; when it has stopped, the newest is restored and compared byte for byte.
+  and checked, and a snapshot taken; when it has stopped, another one, and the newest position is restored
+  and compared byte for byte. Then the archive is pruned, verified in full, and drilled.
 - No message may be lost by the application: what its driver sent is counted in the restored database.
 - Exit 1 where anything of this fails.
 """
@@ -23,7 +24,7 @@ from typing import Any, Final
 from syncd.log import Event
 from tests.bench.side import is_identical, restore
 from tests.bench.stats import median
-from tests.campaigns.rig import Daemon, Depot, Rig, open_depot, scratch, uploaded
+from tests.campaigns.rig import NAME, Daemon, Depot, Rig, open_depot, scratch, uploaded
 from tests.chat.counts import KEPT, SENT
 from tests.chat.driver import Driver, LogWatch
 from tests.support.oracle import integrity_check
@@ -45,9 +46,11 @@ def run(
         rig = Rig.make(beside, database, depot)
         with LogWatch(database) as log, Daemon(rig) as daemon:
             meanwhile = _restore_meanwhile(rig, driver, wrong)
+            _take_snapshot(rig, wrong)
             answer = driver.counts(_RUN_SECONDS)
             driver.end()
             rig.wait_level(3.0)
+            _take_snapshot(rig, wrong)
             usage = daemon.usage()
             if code := daemon.stop():
                 wrong.append(f"the daemon ended with exit code {code}")
@@ -55,6 +58,7 @@ def run(
         if not is_identical(rig, restored):
             wrong.append("the restored file is not the database")
         wrong += integrity_check(restored)
+        wrong += _proofs(rig)
         sent, kept = SENT[app](answer), KEPT[app](restored)
         if sent != kept:
             wrong.append(f"sent {sent}, the database has {kept}")
@@ -84,7 +88,10 @@ def run(
             "deltas": events[Event.DELTA_SEALED],
             "delta bytes": delta_bytes,
             "delta bytes per event": round(delta_bytes / total, 1),
-            "snapshot bytes": uploaded(daemon.lines, Event.SNAPSHOT_STORED),
+            "snapshots: pages, changed, moved": [
+                [line["pages"], line["changed"], line["moved"]] for line in daemon.of(Event.SNAPSHOT_STARTED)
+            ],
+            "snapshot bytes": [line["bytes"] for line in daemon.of(Event.SNAPSHOT_STORED)],
             "lag ms, median and max": [median(lag), max(lag, default=0)],
             "CPU seconds": round(usage.cpu_seconds, 2),
             "peak MB": round(usage.peak_mb, 1),
@@ -111,6 +118,28 @@ def _restore_meanwhile(rig: Rig, driver: Driver, wrong: list[str]) -> str:
         return f"seq {position[1]}, {'ok' if not found else 'NOT SOUND'}"
     wrong.append("there was no time to restore while the application ran")
     return "no"
+
+
+def _take_snapshot(rig: Rig, wrong: list[str]) -> None:
+    """While the daemon runs; its log tells what it did."""
+    done = rig.run("snapshot", NAME, "--config", str(rig.config))
+    if done.returncode:
+        wrong.append(f"snapshot: {done.stderr}")
+
+
+def _proofs(rig: Rig) -> list[str]:
+    """What is kept is cleaned up, whole, and restores."""
+    kit = ("--identity", str(rig.kit), "--passphrase-file", str(rig.passphrase_file))
+    wrong = []
+    for command in (
+        ("prune", NAME, "--config", str(rig.config)),
+        ("verify", NAME, "--config", str(rig.config), "--full", *kit),
+        ("drill", NAME, "--config", str(rig.config), *kit),
+    ):
+        done = rig.run(*command)
+        if done.returncode:
+            wrong.append(f"{command[0]}: {done.stderr or done.stdout}")
+    return wrong
 
 
 def main() -> int:
