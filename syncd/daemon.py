@@ -53,6 +53,7 @@ class Daemon:
         self._reload = asyncio.Event()
         self._ready: set[str] = set()
         self._shippers: dict[str, dict[str, Shipper]] = {}
+        self._replicas: dict[str, Replica] = {}
 
     def stop(self) -> None:
         """Drain and end, as the first SIGTERM does."""
@@ -128,6 +129,9 @@ class Daemon:
 
     async def _answer(self, request: dict[str, Any]) -> list[dict[str, object]]:
         """What the command line asked for, see `control`."""
+        if request.get("command") == "rotate":
+            kept = [replica for replica in self._replicas.values() if replica.chain is not None]
+            return [{"database": replica.name, "epoch": await replica.rotate()} for replica in kept]
         name, target = request.get("database", ""), request.get("target")
         if name not in self._shippers:
             raise StateError(
@@ -172,9 +176,11 @@ class Daemon:
         try:
             async with asyncio.TaskGroup() as group:
                 self._shippers[replica.name] = shippers
+                self._replicas[replica.name] = replica
                 tasks = [
                     group.create_task(replicator.run()),
                     group.create_task(self._note_stored(replica)),
+                    group.create_task(replica.expire_keys()),
                     group.create_task(run_jobs(replica, tasks_of(replica, self._config, shippers))),
                     *(group.create_task(shipper.run()) for shipper in shippers.values()),
                 ]
@@ -186,6 +192,7 @@ class Daemon:
                     await self._drain(replicator, shippers)
         finally:
             self._shippers.pop(replica.name, None)
+            self._replicas.pop(replica.name, None)
             await replicator.close()
 
     async def _drain(self, replicator: Replicator, shippers: Mapping[str, Shipper]) -> None:

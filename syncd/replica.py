@@ -2,6 +2,8 @@
 
 - `lock` is held while a batch is acknowledged and applied: whoever holds it sees shadow and chain agree.
 - Everyone in `wakes` is woken whenever there is something new to ship.
+- A key serves one process, one generation and one day (UTC) at most. Nobody is sent a key that is over; who
+  has it may end what he began, and when nobody has it any more, it is overwritten.
 - A directory that was lost, or whose shadow does not match its digest after a crash, begins a new
   generation: nothing is guessed.
 """
@@ -11,6 +13,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final, NoReturn
 
 from ulid import ULID
 
@@ -24,6 +27,9 @@ from syncd.log import Event, Log
 from syncd.model import Digest
 from syncd.source.shadow import Shadow
 from syncd.state import SHADOW_FILE, STATE_FILE, Chain, Redo, State, open_state
+
+_DAY_MS: Final = 86_400_000
+_LOOK_SECONDS: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,25 +60,54 @@ class Replica:
     wakes: list[asyncio.Event] = field(default_factory=list)
     stored: asyncio.Event = field(default_factory=asyncio.Event)
     _key: EpochKey | None = None
+    _day: int = 0
 
     async def key(self) -> EpochKey:
-        """The key that this process seals with; made, and its wrapping kept, at its first use."""
+        """The key to seal with now; made, and its wrapping kept, at its first use. Call it under `lock`.
+
+        Raises StateError where there is no generation yet.
+        """
         if self.chain is None:
             raise StateError("there is no generation to seal for")
+        self._expire()
         if self._key is None or self._key.generation != self.chain.generation:
-            number = await self.state.next_epoch()
-            key, wrapped = new_epoch(
-                self.name,
-                self.chain.generation,
-                number,
-                created_ms=self.clock.now_ms(),
-                recipients=self.sealing.recipients,
-                signing_key=self.sealing.signing_key,
-            )
-            await self.state.add_epoch(number, wrapped)
-            self.log(Event.EPOCH_STARTED, epoch=number, recipients=len(self.sealing.recipients))
-            self._key = key
+            self._key = await self._new_key(self.chain.generation)
         return self._key
+
+    async def rotate(self) -> int:
+        """Begin a new epoch now, and tell its number. Raises StateError."""
+        async with self.lock:
+            self._key = None
+            return (await self.key()).number
+
+    async def expire_keys(self) -> NoReturn:
+        """Let go of a key soon after its day is over, also where nothing is there to be sealed."""
+        while True:
+            await self.clock.sleep(_LOOK_SECONDS)
+            self._expire()
+
+    def _expire(self) -> None:
+        # Unequal, not less: a clock that was far ahead for a while must not make its key last until then.
+        if self._day != self.clock.now_ms() // _DAY_MS:
+            self._key = None
+
+    async def _new_key(self, generation: str) -> EpochKey:
+        now_ms = self.clock.now_ms()
+        number = await self.state.next_epoch()
+        key, wrapped = new_epoch(
+            self.name,
+            generation,
+            number,
+            created_ms=now_ms,
+            recipients=self.sealing.recipients,
+            signing_key=self.sealing.signing_key,
+        )
+        await self.state.add_epoch(number, wrapped)
+        self._day = now_ms // _DAY_MS
+        self.log(
+            Event.EPOCH_STARTED, generation=generation, epoch=number, recipients=len(self.sealing.recipients)
+        )
+        return key
 
     async def begin(self, chain: Chain, reason: str) -> None:
         """A new generation starts with what the shadow holds now."""
