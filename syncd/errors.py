@@ -11,6 +11,7 @@
     |   |-- StoreUnfit              14   the store ignores conditional creates
     |   |-- ObjectNotFound          13   no object of that name
     |   `-- ObjectExists            13   the name was created before
+    |       `-- ObjectUnread        13   and what is there may not be read
     |-- ArchiveError                15   an object is damaged, forged, or missing
     |   `-- FormatVersionError      18   written by a newer syncd
     |-- NoRestorePoint              16   nothing kept at that time or seq
@@ -111,6 +112,10 @@ class ObjectNotFound(StoreError):
 
 class ObjectExists(StoreError):
     """The name was created before; its object was left as it is."""
+
+
+class ObjectUnread(ObjectExists):
+    """The name was created before, by whomever: the store lets us not look at the object."""
 
 
 class ArchiveError(SyncdError):

@@ -5,7 +5,8 @@
 - It reads a view of the shadow while capture goes on; nothing of the application is touched.
 - Packs first, the manifest last: a snapshot without its manifest does not exist. What it had stored when
   it was interrupted is noted, and the next one makes use of it.
-- Before it builds on packs, it looks whether they are there and stay there.
+- Before it builds on packs, it looks whether they are there and stay there. Who may not look builds on
+  those of the last complete snapshot only, which retention always keeps.
 - A manifest that is there already is ours, from a snapshot whose answer was lost or whose process died
   then; otherwise another daemon writes here.
 - Memory is bounded by a few packs.
@@ -14,13 +15,13 @@
 import asyncio
 import hashlib
 import os
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import Final
 
 from syncd.archive import read_manifest, seal_manifest, seal_pack
 from syncd.envelope.epoch import EpochKey
-from syncd.errors import ArchiveError, ConflictError, ObjectExists
+from syncd.errors import ArchiveError, ConflictError, ObjectExists, ObjectUnread, StoreRefused
 from syncd.format.manifest import Manifest, PackRef
 from syncd.format.marks import Purpose, Range
 from syncd.format.names import (
@@ -79,9 +80,21 @@ async def ship_epochs(replica: Replica, target: str, store: Store, generation: s
         try:
             await store.put(name, wrapped)
         except ObjectExists as e:
-            if await store.get(name) != wrapped:
+            if await read_back(store, name) != wrapped:
                 raise conflict(store, name) from e
         await replica.state.set_epoch(target, number)
+
+
+async def read_back(store: Store, name: str) -> bytes:
+    """What is there under a name that we wanted to create. Raises StoreError."""
+    try:
+        return await store.get(name)
+    except StoreRefused as e:
+        raise StoreRefused(
+            f"{store.url}: {name} exists, and only a look can tell whether it is ours, from a shipment whose"
+            " answer was lost, or another daemon's",
+            hint="let the writer read its own objects, as `syncd policy writer` prints it; nothing is lost",
+        ) from e
 
 
 def conflict(store: Store, name: str) -> ConflictError:
@@ -184,7 +197,8 @@ class _Taking:
                 await asyncio.wait([travelling])
 
     async def _ship_pack(self, chain: Chain, ref: PackRef, raw: bytes, numbers: Numbers) -> None:
-        await self._store.put(pack_name(chain.generation, ref.pack_id), raw)
+        with suppress(ObjectUnread):  # nobody else has this id: it is ours, from a put whose answer was lost
+            await self._store.put(pack_name(chain.generation, ref.pack_id), raw)
         await self._replica.state.snapshots.add_pack(
             self._target, ref, seq=chain.seq, page_size=chain.page_size, numbers=numbers
         )
@@ -198,7 +212,7 @@ class _Taking:
         try:
             await self._store.put(name, raw)
         except ObjectExists:
-            raw = await self._store.get(name)
+            raw = await read_back(self._store, name)
             manifest = self._ours(raw, manifest)
         self._bytes += len(raw)
         await replica.state.snapshots.end(self._target, manifest, raw, replica.clock.now_ms())
@@ -233,10 +247,14 @@ class _Taking:
         wanted |= {ref.pack_id: ref.size for ref in known.base.packs} if known.base else {}
         if not wanted:
             return frozenset()
-        there = {
-            parse_pack_id(info.name): info.size async for info in self._store.objects(packs_dir(generation))
-        }
-        going = await tombstoned_names(self._store)
+        try:
+            there = {
+                parse_pack_id(info.name): info.size
+                async for info in self._store.objects(packs_dir(generation))
+            }
+            going = await tombstoned_names(self._store)
+        except StoreRefused:
+            return frozenset(wanted) - {ref.pack_id for ref in (known.base.packs if known.base else ())}
         return frozenset(
             pack_id
             for pack_id, size in wanted.items()

@@ -41,7 +41,10 @@ class Store(Protocol):
         ...
 
     async def put(self, name: str, data: bytes) -> None:
-        """Create the object durably. Raises ObjectExists where the name holds other bytes."""
+        """Create the object durably. Raises ObjectExists where the name holds other bytes.
+
+        Raises ObjectUnread where the name exists and the store lets us not see what it holds.
+        """
         ...
 
     async def get(self, name: str) -> bytes:

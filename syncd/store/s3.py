@@ -3,7 +3,8 @@
 - Creating is conditional (`If-None-Match: *`) and carries a SHA-256 that the server checks; `get`
   checks the one that the server gives back.
 - The SDK repeats a request whose answer was lost, and then finds our own object in the way: after
-  a 412 or 409 the object is read back, and the same bytes are a success.
+  a 412 the object is read back, and the same bytes are a success. Whose it is cannot be told where
+  the credentials may not read it (see adr/0008): ObjectUnread. A 409 is a race that has not ended.
 - Every request has a deadline of its own: the SDK's `read_timeout` does not cover an upload that
   stalls. The deadline grows with the bytes, so that a slow line is not taken for a dead one.
 - Credentials come from the usual AWS chain and appear in no message.
@@ -23,7 +24,14 @@ from aiobotocore.session import AioSession
 from botocore.loaders import create_loader
 from typing_extensions import override
 
-from syncd.errors import ObjectExists, ObjectNotFound, StoreUnavailable, StoreUnfit
+from syncd.errors import (
+    ObjectExists,
+    ObjectNotFound,
+    ObjectUnread,
+    StoreRefused,
+    StoreUnavailable,
+    StoreUnfit,
+)
 from syncd.store.base import (
     ObjectInfo,
     Store,
@@ -108,6 +116,8 @@ class S3Store(Store):
             found = await self.get(name)
         except ObjectNotFound as error:
             raise StoreUnavailable(f"{self._where}: put {name}: another put of it has not ended") from error
+        except StoreRefused as error:
+            raise ObjectUnread(f"{self._where}: {name} exists, and may not be read") from error
         if found != data:
             raise ObjectExists(f"{self._where}: {name} was created before")
 

@@ -22,7 +22,7 @@ from syncd.errors import (
 )
 
 _CREDENTIALS: Final = "check the access key and the secret that the daemon runs with"
-_PERMISSIONS: Final = "the key needs s3:GetObject, s3:PutObject, s3:ListBucket; s3:DeleteObject to prune"
+_PERMISSIONS: Final = "compare what the credentials may do with `syncd policy writer`, `pruner` or `restorer`"
 _REGION: Final = "set the target's region, or its endpoint_url"
 
 _REFUSED: Final = {
@@ -102,9 +102,11 @@ def from_answer(message: str, response: dict[str, Any]) -> StoreError:
     if code in _REFUSED:
         sentence, hint = _REFUSED[code]
         error = StoreRefused(f"{message}: {sentence}", hint=hint)
+    elif status == 409:
+        error = StoreUnavailable(f"{message}: another put of it has not ended")
     elif code in _PASSING or status == 429 or (status >= 500 and status != 501):
         error = StoreUnavailable(f"{message}: the server answered {status} {code}")
-    elif status in {409, 412}:
+    elif status == 412:
         error = ObjectExists(f"{message}: the name was created before")
     elif code in _NO_OBJECT:
         error = ObjectNotFound(f"{message}: no such object")

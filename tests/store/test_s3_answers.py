@@ -6,10 +6,12 @@ from typing import Any
 import aiohttp
 import pytest
 from botocore import exceptions as sdk
+from typing_extensions import override
 
 from syncd.errors import (
     ObjectExists,
     ObjectNotFound,
+    ObjectUnread,
     StoreError,
     StoreRefused,
     StoreUnavailable,
@@ -40,7 +42,7 @@ def answer(status: int, code: str = "") -> dict[str, Any]:
         (301, "PermanentRedirect", StoreRefused),
         (307, "TemporaryRedirect", StoreRefused),
         (412, "PreconditionFailed", ObjectExists),
-        (409, "ConditionalRequestConflict", ObjectExists),
+        (409, "ConditionalRequestConflict", StoreUnavailable),
         (503, "SlowDown", StoreUnavailable),
         (500, "InternalError", StoreUnavailable),
         (502, "502", StoreUnavailable),
@@ -125,6 +127,20 @@ def page(*names: str, token: str = "") -> dict[str, Any]:
 async def test_a_race_that_nobody_has_won_yet_is_worth_a_retry() -> None:
     with pytest.raises(StoreUnavailable, match="another put of it has not ended"):
         await faked(FakeClient()).put("a", b"x")
+
+
+async def test_whose_object_it_is_stays_open_where_it_may_not_be_read() -> None:
+    class Blind(FakeClient):
+        @override
+        async def put_object(self, **_request: object) -> None:
+            raise sdk.ClientError(answer(412, "PreconditionFailed"), "PutObject")
+
+        @override
+        async def get_object(self, **_request: object) -> None:
+            raise sdk.ClientError(answer(403, "AccessDenied"), "GetObject")
+
+    with pytest.raises(ObjectUnread, match="a exists, and may not be read"):
+        await faked(Blind()).put("a", b"x")
 
 
 async def test_flat_names_come_page_by_page() -> None:
