@@ -14,12 +14,13 @@ from typing import Final
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, wait_random_exponential
 
+from syncd.archive import read_bundle, sign_bundle
 from syncd.errors import ArchiveError, ConflictError, ObjectExists, StoreError, SyncdError
-from syncd.format.delta import decode_bundle, encode_bundle
+from syncd.format.bundle import Bundle
 from syncd.format.names import deltas_name
 from syncd.log import Event
 from syncd.replica import Replica
-from syncd.snapshot import Snapshot, conflict, ship_epochs, take_snapshot
+from syncd.snapshot import Snapshot, conflict, read_back, ship_epochs, take_snapshot
 from syncd.state import Outgoing
 from syncd.store.base import Store
 from syncd.store.probe import probe
@@ -132,6 +133,7 @@ class Shipper:
                     self._replica, self._target, self.store, first=False, reason=reason
                 )
                 if taken is not None:
+                    self.snapshot_due.clear()
                     return taken
                 await self._changed.wait()  # in the middle of a large batch
 
@@ -148,11 +150,14 @@ class Shipper:
         started = replica.clock.monotonic()
         first = waiting[0].sealed.seq
         name = deltas_name(generation, first)
-        raw = encode_bundle([delta.sealed for delta in waiting])
+        sealed = tuple(delta.sealed for delta in waiting)
+        bundle = Bundle(replica.name, generation, waiting[-1].last_ms, sealed)
+        raw = sign_bundle(replica.sealing.signing_key, bundle)
         try:
             await self.store.put(name, raw)
         except ObjectExists as e:
-            waiting = await self._already_there(name, waiting, e)
+            raw = await read_back(self.store, name)
+            waiting = waiting[: self._already_there(raw, bundle, e)]
         now_ms = replica.clock.now_ms()
         await replica.state.stored(self._target, waiting, now_ms)
         replica.log(
@@ -165,17 +170,22 @@ class Shipper:
             duration_ms=round((replica.clock.monotonic() - started) * 1000),
         )
 
-    async def _already_there(
-        self, name: str, waiting: Sequence[Outgoing], e: ObjectExists
-    ) -> Sequence[Outgoing]:
-        """Our own deltas, from a shipment whose answer was lost: perhaps fewer of them than wait now."""
+    def _already_there(self, raw: bytes, mine: Bundle, e: ObjectExists) -> int:
+        """Our own deltas, from a shipment whose answer was lost: how many of those that wait now."""
+        foreign = conflict(self.store, deltas_name(mine.generation, mine.first_seq))
         try:
-            there = decode_bundle(await self.store.get(name))
+            there = read_bundle(
+                raw,
+                generation=mine.generation,
+                first_seq=mine.first_seq,
+                database=mine.database,
+                verify_key=self._replica.sealing.signing_key.verify_key,
+            ).deltas
         except ArchiveError as broken:
-            raise conflict(self.store, name) from broken
-        if there != [delta.sealed for delta in waiting[: len(there)]]:
-            raise conflict(self.store, name) from e
-        return waiting[: len(there)]
+            raise foreign from broken
+        if there != mine.deltas[: len(there)]:
+            raise foreign from e
+        return len(there)
 
     async def note_error(self, error: SyncdError) -> None:
         """Keep the last error for `status`."""
