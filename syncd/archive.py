@@ -25,7 +25,8 @@ from syncd.envelope.epoch import (
 )
 from syncd.envelope.keys import Identity, Recipient, SigningKey, VerifyKey
 from syncd.errors import ArchiveError
-from syncd.format.delta import Delta, SealedDelta, decode_bundle, decode_delta, encode_delta
+from syncd.format.bundle import Bundle, decode_bundle, encode_bundle_body
+from syncd.format.delta import Delta, SealedDelta, decode_delta, encode_delta
 from syncd.format.epoch import EpochObject, Wrap, decode_epoch, encode_epoch, encode_epoch_body
 from syncd.format.manifest import (
     Manifest,
@@ -37,6 +38,7 @@ from syncd.format.manifest import (
 from syncd.format.marks import Mark, Tombstone, decode_hold, decode_lease, decode_tombstone, encode_mark
 from syncd.format.names import (
     GENERATIONS,
+    deltas_name,
     epoch_name,
     hold_name,
     lease_name,
@@ -47,6 +49,7 @@ from syncd.format.pack import decode_pack, decode_pack_content, encode_pack, enc
 from syncd.model import Digest
 
 _EPOCH_DOMAIN: Final = b"syncd v1 epoch\0"
+_BUNDLE_DOMAIN: Final = b"syncd v1 bundle\0"
 _MANIFEST_DOMAIN: Final = b"syncd v1 manifest\0"
 _HOLD_DOMAIN: Final = b"syncd v1 hold\0"
 
@@ -130,12 +133,23 @@ def open_delta(key: EpochKey, sealed: SealedDelta, predecessor: Digest, name: st
         return decode_delta(unseal(key, Kind.DELTA, label, sealed.sealed, what=f"delta {sealed.seq}"))
 
 
-def read_bundle(raw: bytes, *, first_seq: int, name: str) -> list[SealedDelta]:
-    """The sealed deltas of a bundle that must start at `first_seq`. Raises ArchiveError."""
-    with _naming(name):
-        deltas = decode_bundle(raw)
-        _expect("first seq", deltas[0].seq, first_seq)
-        return deltas
+def sign_bundle(signing_key: SigningKey, bundle: Bundle) -> bytes:
+    """The object of a bundle; the same bytes each time. Raises ValueError."""
+    body = encode_bundle_body(bundle)
+    return body + signing_key.sign(body, domain=_BUNDLE_DOMAIN)
+
+
+def read_bundle(
+    raw: bytes, *, generation: str, first_seq: int, database: str | None, verify_key: VerifyKey
+) -> Bundle:
+    """A bundle whose signature is right; needs no identity. Raises ArchiveError."""
+    with _naming(deltas_name(generation, first_seq)):
+        bundle, signed, signature = decode_bundle(raw)
+        verify_key.verify(signed, signature, domain=_BUNDLE_DOMAIN, what="the bundle")
+        _expect("database", bundle.database, database)
+        _expect("generation", bundle.generation, generation)
+        _expect("first seq", bundle.first_seq, first_seq)
+        return bundle
 
 
 def seal_pack(

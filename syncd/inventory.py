@@ -58,14 +58,22 @@ async def read_snapshots(store: Store, generation: str, *, database: str, verify
     return await _read_manifests(store, listed, database, verify_key)
 
 
-async def read_ends(store: Store, bundles: Iterable[Bundle]) -> Mapping[str, int]:
+async def read_ends(
+    store: Store, bundles: Iterable[Bundle], *, database: str, verify_key: VerifyKey
+) -> Mapping[str, int]:
     """The last seq in the last bundle of each generation. Raises StoreError, ArchiveError."""
     last: dict[str, Bundle] = {}
     for bundle in sorted(bundles, key=lambda b: b.first_seq):
         last[bundle.generation] = bundle
     return {
-        generation: read_bundle(await store.get(b.name), first_seq=b.first_seq, name=b.name)[-1].seq
-        for generation, b in last.items()
+        generation: read_bundle(
+            await store.get(bundle.name),
+            generation=generation,
+            first_seq=bundle.first_seq,
+            database=database,
+            verify_key=verify_key,
+        ).last_seq
+        for generation, bundle in last.items()
     }
 
 

@@ -3,7 +3,7 @@
 - An object that is missing is an ArchiveError, like one that is damaged; both name it.
 - An epoch is fetched and opened once, however many callers wait for it.
 - Calls may run concurrently; what takes long runs in threads. Nothing but keys is kept.
-- Without an identity, what is in the clear can still be read: manifests, and the frame of bundles.
+- Without an identity, what is in the clear can still be read: manifests, and the order of bundles.
 """
 
 import asyncio
@@ -28,6 +28,7 @@ from syncd.archive import (
 from syncd.envelope.epoch import EpochKey
 from syncd.envelope.keys import Identity, VerifyKey
 from syncd.errors import ArchiveError, IdentityError, ObjectNotFound
+from syncd.format.bundle import Bundle
 from syncd.format.delta import Delta, SealedDelta
 from syncd.format.manifest import Manifest, PackRef
 from syncd.format.names import deltas_name, epoch_name, pack_name, snapshot_name
@@ -133,12 +134,17 @@ class Reader:
         key = await self.key(manifest.generation, pack_epoch(raw, name))
         return SealedPack(name, ref, manifest.page_size, key, raw)
 
-    async def bundle(self, generation: str, first_seq: int) -> list[SealedDelta]:
-        """The sealed deltas of a bundle; with an identity, the keys to `open` them are there then."""
-        name = deltas_name(generation, first_seq)
-        bundle = read_bundle(await self.get(name), first_seq=first_seq, name=name)
+    async def bundle(self, generation: str, first_seq: int) -> Bundle:
+        """A bundle, its signature checked; with an identity, the keys to `open` them are there then."""
+        bundle = read_bundle(
+            await self.get(deltas_name(generation, first_seq)),
+            generation=generation,
+            first_seq=first_seq,
+            database=self._database,
+            verify_key=self._verify_key,
+        )
         if self._identity is not None:
-            await self.learn(generation, {sealed.epoch for sealed in bundle})
+            await self.learn(generation, {sealed.epoch for sealed in bundle.deltas})
         return bundle
 
     def open(self, generation: str, sealed: SealedDelta, predecessor: Digest) -> Delta:

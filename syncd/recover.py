@@ -167,8 +167,9 @@ def deltas(archive: "Archive", seq: int, wanted: int | None) -> Iterator[tuple[i
             return
         with about(f"deltas/{first:016x}"):
             check(first in {start, seq}, f"does not follow on delta {seq - 1}")
-            fields = Reader(archive.read(f"deltas/{first:016x}", b"D", 64 * MIB), 8)
+            fields = archive.signed(f"deltas/{first:016x}", b"D", b"bundle", 64 * MIB)
             check(fields.varint() == first, "belongs to another seq")
+            fields.varint(0, MAX_MS)
             count = fields.varint(1, MAX_U64 - first + 1)
             bundle = [(fields.varint(0, MAX_U32), fields.sized()) for _ in range(count)]
             fields.end()
@@ -264,7 +265,7 @@ class Archive:
         return data
 
     def signed(self, path: str, kind: bytes, word: bytes, limit: int) -> "Reader":
-        """The fields of an epoch or manifest that follow on the database and generation."""
+        """The fields of a signed object that follow on the database and generation."""
         data = self.read(path, kind, limit)
         self.verify.verify(data[-64:], b"syncd v1 " + word + b"\0" + data[:-64])
         fields = Reader(data[:-64], 8)

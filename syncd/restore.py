@@ -214,7 +214,7 @@ class Restore:
         async with aclosing(lists):
             async for bundles in lists:
                 self._progress.advance(sum(entry.bytes for entry, _ in bundles))
-                deltas = chain.from_iterable(bundle for _, bundle in bundles)
+                deltas = chain.from_iterable(bundle.deltas for _, bundle in bundles)
                 if not await self._in_thread(successor.feed, deltas):
                     return
 

@@ -11,10 +11,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from syncd.archive import new_epoch, seal_delta, seal_manifest, seal_pack
+from syncd.archive import new_epoch, seal_delta, seal_manifest, seal_pack, sign_bundle
 from syncd.envelope.epoch import EpochKey
 from syncd.envelope.keys import Recipient, SigningKey
-from syncd.format.delta import Delta, PatchGroup, SealedDelta, encode_bundle, make_patch
+from syncd.format.bundle import Bundle
+from syncd.format.delta import Delta, PatchGroup, SealedDelta, make_patch
 from syncd.format.manifest import Manifest, PackRef
 from syncd.format.names import PACK_ID_BYTES, deltas_name, epoch_name, pack_name, snapshot_name
 from syncd.format.runs import Runs
@@ -64,8 +65,10 @@ class Specimen:
         for seq in snapshots:
             await self._snapshot(seq, key_at(seq))
         for bundle in bundles:
-            sealed = [self._delta(seq, key_at(seq)) for seq in bundle]
-            await self.store.put(deltas_name(self.generation, bundle.start), encode_bundle(sealed))
+            sealed = tuple(self._delta(seq, key_at(seq)) for seq in bundle)
+            content = Bundle(self.database, self.generation, self.now_ms + bundle[-1], sealed)
+            name = deltas_name(self.generation, bundle.start)
+            await self.store.put(name, sign_bundle(self.signing_key, content))
 
     def digest(self, seq: int) -> Digest:
         """Of the state at `seq`."""

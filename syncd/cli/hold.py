@@ -11,6 +11,7 @@ from syncd.cli.output import print_json, print_table
 from syncd.cli.places import Place, opened, verify_key_of
 from syncd.clock import SystemClock
 from syncd.config import Config
+from syncd.config.secrets import secret_file, signing_key_place
 from syncd.envelope.keys import SigningKey
 from syncd.errors import ConfigError, IdentityError, ObjectNotFound
 from syncd.format.marks import Mark, Range
@@ -21,6 +22,7 @@ from syncd.marks import new_mark_id, put_hold, read_marks
 from syncd.model import format_time, parse_time
 from syncd.policy.ranges import everything, moment, position
 from syncd.store.base import Store
+from syncd.store.iam import Role
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +72,7 @@ def run_release(place: Place, mark_id: str) -> None:
 
 def signing_key_of(settings: Config) -> SigningKey:
     """The daemon's key. Raises ConfigError."""
-    path = settings.keys.signing_key
+    path = secret_file(signing_key_place(settings.keys))
     try:
         return SigningKey.parse(path.read_text(encoding="utf-8").strip())
     except (OSError, UnicodeDecodeError, IdentityError) as e:
@@ -104,7 +106,7 @@ async def _hold(request: Request, until_ms: int, at_ms: int | None) -> None:
     clock = SystemClock()
     mark_id = new_mark_id(clock.now_ms())
     for target in request.targets(settings):
-        async with opened(request, settings, None, target) as store:
+        async with opened(request, settings, None, target, Role.PRUNER) as store:
             ranges = await _ranges(store, request, key, at_ms)
             try:
                 hold = await put_hold(
@@ -123,8 +125,9 @@ async def _hold(request: Request, until_ms: int, at_ms: int | None) -> None:
 
 
 async def _ranges(store: Store, request: Request, key: SigningKey, at_ms: int | None) -> list[Range]:
-    inventory = await read_inventory(store, database=request.name or "", verify_key=key.verify_key)
-    ends = await read_ends(store, inventory.bundles)
+    database = request.name or ""
+    inventory = await read_inventory(store, database=database, verify_key=key.verify_key)
+    ends = await read_ends(store, inventory.bundles, database=database, verify_key=key.verify_key)
     if request.seq is not None:
         return position(inventory, request.seq, ends)
     if at_ms is not None:
@@ -137,7 +140,7 @@ async def _holds(place: Place) -> list[dict[str, Any]]:
     verify_key = verify_key_of(settings, place.kit())
     rows: list[dict[str, Any]] = []
     for target in place.targets(settings):
-        async with opened(place, settings, None, target) as store:
+        async with opened(place, settings, None, target, Role.PRUNER) as store:
             marks = await read_marks(store, place.name or "", verify_key)
         rows += [
             {
@@ -159,7 +162,7 @@ async def _release(place: Place, mark_id: str) -> int:
     settings = _settings(place)
     found = 0
     for target in place.targets(settings):
-        async with opened(place, settings, None, target) as store:
+        async with opened(place, settings, None, target, Role.PRUNER) as store:
             try:
                 await store.get(hold_name(mark_id))
             except ObjectNotFound:

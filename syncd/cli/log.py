@@ -7,6 +7,7 @@ from syncd.archive import read_bundle
 from syncd.cli.output import print_json, print_table, size_text
 from syncd.cli.places import Place, contents_of, opened, verify_key_of
 from syncd.contents import Contents
+from syncd.envelope.keys import VerifyKey
 from syncd.format.names import deltas_name
 from syncd.model import format_time
 from syncd.policy.plan import BundleEntry
@@ -44,12 +45,14 @@ async def _rows(place: Place) -> list[dict[str, Any]]:
     async with opened(place, settings, kit, target) as store:
         contents = await contents_of(store, place.name, kit, verify_key)
         return [
-            {"generation": generation, "entries": await _entries(store, contents, generation)}
+            {"generation": generation, "entries": await _entries(store, contents, generation, verify_key)}
             for generation in contents.generations
         ]
 
 
-async def _entries(store: Store, contents: Contents, generation: str) -> list[dict[str, Any]]:
+async def _entries(
+    store: Store, contents: Contents, generation: str, verify_key: VerifyKey
+) -> list[dict[str, Any]]:
     """Snapshots, and between them the ranges of deltas, in order of seq."""
     entries: list[dict[str, Any]] = []
     bundles = sorted((b for b in contents.bundles if b.generation == generation), key=lambda b: b.first_seq)
@@ -70,15 +73,20 @@ async def _entries(store: Store, contents: Contents, generation: str) -> list[di
         until = snapshots[i + 1].seq if i + 1 < len(snapshots) else None
         mine = [b for b in bundles if b.first_seq > snapshot.seq and (until is None or b.first_seq <= until)]
         if mine:
-            entries.append(await _deltas(store, mine))
+            entries.append(await _deltas(store, mine, verify_key))
     return entries
 
 
-async def _deltas(store: Store, bundles: list[BundleEntry]) -> dict[str, Any]:
-    """One range; only its last object is opened, to see where it ends."""
+async def _deltas(store: Store, bundles: list[BundleEntry], verify_key: VerifyKey) -> dict[str, Any]:
+    """One range; only its last object is fetched, to see where it ends."""
     last = bundles[-1]
-    name = deltas_name(last.generation, last.first_seq)
-    end = read_bundle(await store.get(name), first_seq=last.first_seq, name=name)[-1].seq
+    end = read_bundle(
+        await store.get(deltas_name(last.generation, last.first_seq)),
+        generation=last.generation,
+        first_seq=last.first_seq,
+        database=None,
+        verify_key=verify_key,
+    ).last_seq
     return {
         "kind": "deltas",
         "first_seq": bundles[0].first_seq,

@@ -1,4 +1,4 @@
-"""A delta: the pages that changed, as patches against their old images; and bundles of sealed deltas.
+"""A delta: the pages that changed, as patches against their old images.
 
 - A `PatchGroup` is one zstd frame: the new images of its pages, one after the other, with the old
   images as raw prefix. Old images are those of the group's pages that exist in the predecessor
@@ -8,20 +8,18 @@
 - An invalid Delta or SealedDelta cannot be made: constructors raise ValueError, decoders ArchiveError.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from syncd.errors import ArchiveError
 from syncd.format import zstd
 from syncd.format.names import MAX_EPOCH, MAX_SEQ
-from syncd.format.wire import MAX_VARINT, ObjectKind, Reader, check_ms, header, varint
+from syncd.format.wire import MAX_VARINT, Reader, check_ms, varint
 from syncd.model import MAX_PAGE_COUNT, MIN_PAGE_SIZE, Digest, is_page_size
 
 GROUP_BYTES: Final = 2 * 1024 * 1024
 MAX_GROUP_BYTES: Final = 4 * 1024 * 1024
 MAX_PATCH_BYTES: Final = MAX_GROUP_BYTES + 32 * 1024  # above ZSTD_compressBound of a group
-MAX_BUNDLE_BYTES: Final = 64 * 1024 * 1024
 
 _WINDOW_LOG_MAX: Final = 23  # a group's old and new images together: 8 MiB
 _SMALLEST_LOG2: Final = MIN_PAGE_SIZE.bit_length() - 1
@@ -209,41 +207,3 @@ def decode_delta(raw: bytes) -> Delta:
         raise reader.broken(str(error)) from error
     reader.end()
     return delta
-
-
-def encode_bundle(deltas: Sequence[SealedDelta]) -> bytes:
-    """The object of one or more consecutive deltas. Raises ValueError."""
-    if not deltas:
-        raise ValueError("a bundle has no deltas")
-    first = deltas[0].seq
-    out = bytearray(header(ObjectKind.DELTAS))
-    out += varint(first)
-    out += varint(len(deltas))
-    for seq, delta in enumerate(deltas, first):
-        if delta.seq != seq:
-            raise ValueError(f"delta {delta.seq} stands where {seq} belongs")
-        out += varint(delta.epoch)
-        out += varint(len(delta.sealed))
-        out += delta.sealed
-    if len(out) > MAX_BUNDLE_BYTES:
-        raise ValueError(f"a bundle has {len(out)} bytes, more than {MAX_BUNDLE_BYTES}")
-    return bytes(out)
-
-
-def decode_bundle(raw: bytes) -> list[SealedDelta]:
-    """The deltas of a bundle, in order. Raises ArchiveError."""
-    reader = Reader(raw, "the bundle of deltas")
-    if len(raw) > MAX_BUNDLE_BYTES:
-        raise ArchiveError(f"the bundle of deltas has {len(raw)} bytes, more than {MAX_BUNDLE_BYTES}")
-    reader.header(ObjectKind.DELTAS)
-    first = reader.varint(most=MAX_SEQ)
-    count = reader.count()
-    if not count:
-        raise reader.broken("it has no deltas")
-    if first + count - 1 > MAX_SEQ:
-        raise reader.broken("its sequence numbers pass the largest one")
-    deltas = [
-        SealedDelta(first + index, reader.varint(most=MAX_EPOCH), reader.sized()) for index in range(count)
-    ]
-    reader.end()
-    return deltas

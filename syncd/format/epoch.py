@@ -16,11 +16,10 @@ from syncd.format.names import (
     generation_bytes,
     generation_text,
 )
-from syncd.format.wire import ObjectKind, Reader, check_ms, header, varint
+from syncd.format.wire import SIGNATURE_BYTES, ObjectKind, Reader, check_ms, header, varint
 
 MAX_EPOCH_BYTES: Final = 1024 * 1024
 FINGERPRINT_BYTES: Final = 16
-SIGNATURE_BYTES: Final = 64
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,12 +22,11 @@ from syncd.format.names import (
     generation_text,
 )
 from syncd.format.runs import Runs, decode_runs, encode_runs
-from syncd.format.wire import MAX_VARINT, ObjectKind, Reader, check_ms, header, varint
+from syncd.format.wire import MAX_VARINT, SIGNATURE_BYTES, ObjectKind, Reader, check_ms, header, varint
 from syncd.model import MAX_PAGE_COUNT, MAX_PAGE_SIZE, MIN_PAGE_SIZE, is_page_size
 
 MAX_MANIFEST_BYTES: Final = 64 * 1024 * 1024
 SHA256_BYTES: Final = 32
-SIGNATURE_BYTES: Final = 64
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,12 +21,11 @@ from syncd.format.names import (
     generation_text,
     is_object,
 )
-from syncd.format.wire import ObjectKind, Reader, check_ms, header, varint
+from syncd.format.wire import SIGNATURE_BYTES, ObjectKind, Reader, check_ms, header, varint
 
 MAX_MARK_BYTES: Final = 1024 * 1024
 MAX_TOMBSTONE_BYTES: Final = 64 * 1024 * 1024
 MAX_REASON_BYTES: Final = 1000
-SIGNATURE_BYTES: Final = 64
 
 
 class Purpose(Enum):

@@ -14,6 +14,7 @@ from syncd.errors import ArchiveError, FormatVersionError
 MAGIC: Final = b"syncd"
 VERSION: Final = 1
 MAX_VARINT: Final = (1 << 64) - 1
+SIGNATURE_BYTES: Final = 64  # Ed25519; every signature ends its object
 MAX_MS: Final = 253_402_300_799_999  # 9999-12-31T23:59:59.999Z, the last moment RFC 3339 can spell
 
 

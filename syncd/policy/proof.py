@@ -98,15 +98,15 @@ def seqs_text(seqs: Sequence[int], most: int = 6) -> str:
 def what_is_proven(*, sample: float, quick: bool, compared: bool) -> tuple[str, ...]:
     """What a verification without findings proves, and what it does not, a sentence each."""
     lines = [
-        "manifests and epochs: all fetched, their signatures and names are right",
-        "bundles: all fetched, whole in form, no delta missing that a kept position needs",
+        "manifests, epochs and bundles: all fetched, their signatures and names are right",
+        "deltas: none missing that a kept position needs",
         "packs: only listed, with the right size; that says nothing of their bytes"
         if quick and sample < 1
         else "packs: all fetched, size and SHA-256 as the signed manifests say",
     ]
     if not sample:
         lines.append(
-            "not proven: what is inside the bundles, which no signature covers (--sample or --full opens it)"
+            "not proven: that what is sealed opens, and follows from one delta to the next (--sample, --full)"
         )
     elif sample < 1:
         lines.append(

@@ -2,9 +2,9 @@
 
 - Every object that a kept position needs is fetched; a listing alone proves nothing. What a listing
   leaves out although it is there is found by asking for it; what it shows but nobody can get, too.
-- Without an identity: signatures of manifests and epochs, SHA-256 of packs, form and order of bundles.
-  Bundles carry no signature: what is in them is proven only by opening them, which needs an identity.
-- With an identity, `sample` of the packs and of the stretches between snapshots is opened; 1.0 is all of
+- Without an identity: signatures of manifests, epochs and bundles, SHA-256 of packs, order of bundles.
+  So every byte is proven to be what the daemon stored; that what is sealed opens needs an identity.
+- With it, `sample` of the packs and of the stretches between snapshots is opened; 1.0 is all of
   it, and then the pages of every snapshot are summed up to its digest as well.
 - Each damaged object is named, and no other. What went meanwhile (a prune) is no finding.
 - Nothing is written to the archive. Memory is bounded by a few packs or bundles, one manifest, and a few
@@ -313,8 +313,6 @@ class _Generation:
             if number in self.known_epochs:
                 if not await self.scan.is_listed(name):
                     self.scan.find(name, "it is there, but no listing shows it", self.uses.text(number))
-            elif bundle := self.uses.suspect(number, self.known_epochs):
-                self.scan.find(bundle, f"it names epoch {number}, which is not there", self.uses.text(number))
             else:
                 self.scan.find(name, "it is missing", self.uses.text(number))
         for number, error in self.bad_epochs.items():

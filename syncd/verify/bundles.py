@@ -1,8 +1,8 @@
 """The deltas of one generation in order, from the first to the last, opened where that was asked for.
 
 - A bundle's first seq is the last one's seq plus 1; a gap is in order only in front of a snapshot.
-- Bundles carry no signature. Opening a delta proves that it is the one that was sealed after the state
-  with the digest before it; at the next snapshot that digest must be the snapshot's.
+- The signature of a bundle proves that the daemon stored it there. Opening a delta proves that it leads on
+  from the state with the digest before it; at the next snapshot that digest must be the snapshot's.
 - Behind a delta that does not open nothing opens up to the next snapshot.
 - Where a bundle cannot be read, nobody knows where it ended: a hole right behind it is not told.
 """
@@ -86,7 +86,7 @@ class Bundles:
         if before is not None:
             yield before
 
-    async def _read(self, first: int) -> list[SealedDelta]:
+    async def _read(self, first: int) -> Sequence[SealedDelta]:
         """The bundle; empty where it cannot be used, and said why."""
         name = deltas_name(self.generation, first)
         affects = positions_from(first, self.right)
@@ -94,15 +94,21 @@ class Bundles:
         try:
             raw = await self.scan.fetch_listed(name, affects, excused=excused)
             if raw is None:
-                return []
-            bundle = read_bundle(raw, first_seq=first, name=name)
+                return ()
+            bundle = read_bundle(
+                raw,
+                generation=self.generation,
+                first_seq=first,
+                database=self.scan.database,
+                verify_key=self.scan.verify_key,
+            ).deltas
         except ArchiveError as e:
             self.scan.blame(name, e, affects, excused=excused)
-            return []
+            return ()
         self.scan.report.bundles += 1
         self.scan.report.deltas += len(bundle)
         for sealed in bundle:
-            self.uses.add_delta(sealed.epoch, sealed.seq, name)
+            self.uses.add_delta(sealed.epoch, sealed.seq)
         return bundle
 
     async def _place(self, first: int, bundle: Sequence[SealedDelta]) -> None:

@@ -152,12 +152,10 @@ class Scan:
 
 @dataclass(slots=True)
 class Use:
-    """What names one epoch: deltas from `first` to `last` in `bundles` bundles, and snapshots."""
+    """What names one epoch: deltas from `first` to `last`, and snapshots."""
 
     first: int = -1
     last: int = -1
-    bundle: str = ""
-    bundles: int = 0
     snapshots: set[int] = field(default_factory=set)
 
 
@@ -167,13 +165,11 @@ class Uses:
 
     of: dict[int, Use] = field(default_factory=dict)
 
-    def add_delta(self, epoch: int, seq: int, bundle: str) -> None:
-        """A delta is sealed under it. Deltas come in order, bundle by bundle."""
+    def add_delta(self, epoch: int, seq: int) -> None:
+        """A delta is sealed under it. Deltas come in order."""
         use = self.of.setdefault(epoch, Use())
         use.first = seq if use.first < 0 else use.first
         use.last = seq
-        if use.bundle != bundle:
-            use.bundle, use.bundles = bundle, use.bundles + 1
 
     def add_snapshot(self, epoch: int, seq: int) -> None:
         """A snapshot's digest is sealed under it."""
@@ -187,28 +183,13 @@ class Uses:
         """All epochs that are named."""
         return set(self.of)
 
-    def suspect(self, epoch: int, known: Collection[int]) -> str:
-        """The bundle that is likelier to be wrong than that this epoch is gone; empty where none is.
-
-        The clear part of a bundle has no signature. Epochs are numbered from one to the next and never
-        go back along the deltas: a bundle alone that names another one is the odd one out.
-        """
-        use = self.of[epoch]
-        if use.bundles != 1 or use.snapshots:
-            return ""
-        others = [(number, other) for number, other in self.of.items() if other.bundles and number != epoch]
-        goes_back = any(
-            other.last > use.first if number < epoch else other.first < use.last for number, other in others
-        )
-        return use.bundle if goes_back or (known and epoch > max(known) + 1) else ""
-
     def text(self, epoch: int) -> str:
         """What cannot be opened without it."""
         use = self.of.get(epoch)
         if use is None:
             return ""
         parts = [seqs_text(sorted(use.snapshots))] if use.snapshots else []
-        if use.bundles:
+        if use.first >= 0:
             parts.append(f"deltas {use.first} to {use.last}")
         return ", ".join(parts)
 

@@ -58,7 +58,7 @@ def chosen(copy: Path, kind: str, rng: random.Random) -> Path:
 def test_a_whole_archive_of_two_targets(kept: Kept, quick: Zygote) -> None:
     done = succeeded(quick("verify", "chat", "--config", kept.site.config))
     assert done.out.count("0 missing or damaged") == 2
-    assert "not proven: what is inside the bundles" in done.out
+    assert "not proven: that what is sealed opens" in done.out
     assert done.out.count("everything that the daemon on this host stored is there") == 2
 
 

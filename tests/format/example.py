@@ -87,7 +87,7 @@ _BUNDLE = [
     (2, "  bytes of the sealed delta"),
     (24, "  Cobblestone-256: salt"),
     (32, "  key commitment"),
-    (len(PATCH) + 63 + 16, "  the plaintext above, encrypted, and a tag of 16 bytes"),
+    (len(PATCH) + 47 + 16, "  the plaintext above, encrypted, and a tag of 16 bytes"),
     (64, "Ed25519 signature"),
 ]
 

@@ -12,7 +12,8 @@ from syncd.envelope.identity import Argon2Params, protect
 from syncd.envelope.keys import Identity, SigningKey
 from syncd.envelope.kit import Kit, render_kit
 from syncd.format import names
-from syncd.format.delta import Delta, PatchGroup, encode_bundle, make_patch
+from syncd.format.bundle import Bundle
+from syncd.format.delta import Delta, PatchGroup, make_patch
 from syncd.format.manifest import Manifest, PackRef
 from syncd.format.runs import Run, Runs
 from syncd.model import Digest
@@ -96,8 +97,9 @@ def main() -> None:
         )
         for seq in range(1, len(states))
     ]
-    objects[names.deltas_name(GENERATION, 1)] = encode_bundle(sealed[:2])
-    objects[names.deltas_name(GENERATION, 3)] = encode_bundle(sealed[2:])
+    for part in (sealed[:2], sealed[2:]):
+        bundle = Bundle("chat", GENERATION, 1_790_000_004_000 + 5000 * part[-1].seq, tuple(part))
+        objects[names.deltas_name(GENERATION, bundle.first_seq)] = archive.sign_bundle(signing, bundle)
     for name, raw in objects.items():
         path = GOLDEN / "chat" / name
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -11,9 +11,11 @@ import tempfile
 import time
 from pathlib import Path
 
-from syncd.archive import seal_delta
+from syncd.archive import seal_delta, sign_bundle
 from syncd.envelope.epoch import EpochKey
-from syncd.format.delta import Delta, PatchGroup, encode_bundle, encode_delta, make_patch
+from syncd.envelope.keys import SigningKey
+from syncd.format.bundle import Bundle
+from syncd.format.delta import Delta, PatchGroup, encode_delta, make_patch
 from syncd.model import Digest
 
 PAGE = 4096
@@ -72,7 +74,7 @@ def delta(old: list[bytes], new: list[bytes], per_group: int, level: int) -> tup
 
 
 def main() -> None:
-    key = EpochKey.generate("chat", GENERATION, 1)
+    key, signing = EpochKey.generate("chat", GENERATION, 1), SigningKey.generate()
     for fts in (False, True):
         with tempfile.TemporaryDirectory() as directory:
             path = Path(directory) / "chat.sqlite3"
@@ -91,7 +93,12 @@ def main() -> None:
                         count += sum(len(group.pages) for group in made.groups)
                         patch += sum(len(group.patch) for group in made.groups)
                         plain += len(encode_delta(made))
-                        bundle += len(encode_bundle([seal_delta(key, 1000, Digest(), made)]))
+                        bundle += len(
+                            sign_bundle(
+                                signing,
+                                Bundle("chat", GENERATION, 0, (seal_delta(key, 1000, Digest(), made),)),
+                            )
+                        )
                     sent = batch * rounds
                     print(
                         f"fts={fts:d} batch={batch:5} pages={count / rounds:7.1f}"

@@ -61,7 +61,14 @@ def test_every_state_of_the_golden_archive_is_restored() -> None:
     states = [dict(pages)]
     for first_seq in (1, 3):
         name = names.deltas_name(GENERATION, first_seq)
-        for sealed in archive.read_bundle((ROOT / name).read_bytes(), first_seq=first_seq, name=name):
+        bundle = archive.read_bundle(
+            (ROOT / name).read_bytes(),
+            generation=GENERATION,
+            first_seq=first_seq,
+            database="chat",
+            verify_key=KIT.verify_key,
+        )
+        for sealed in bundle.deltas:
             delta = archive.open_delta(key_for_epoch(sealed.epoch), sealed, digest, name)
             old_count = len(pages)
             check_follows(delta, page_size=512, page_count=old_count)

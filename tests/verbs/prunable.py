@@ -4,9 +4,10 @@ import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from syncd.archive import new_epoch, seal_manifest
+from syncd.archive import new_epoch, seal_manifest, sign_bundle
 from syncd.envelope.epoch import EpochKey
-from syncd.format.delta import SealedDelta, encode_bundle
+from syncd.format.bundle import Bundle
+from syncd.format.delta import SealedDelta
 from syncd.format.manifest import Manifest, PackRef
 from syncd.format.names import deltas_name, epoch_name, generation_text, pack_name, snapshot_name
 from syncd.format.runs import Run, Runs
@@ -88,8 +89,9 @@ class Archive:
         self.add_snapshot((0, self.seq + 1))
         for _ in range(2):
             self.clock.advance(43_200)
-            deltas = [SealedDelta(self.seq + n, 1, b"sealed") for n in range(1, 6)]
-            self.add(deltas_name(self.generation, self.seq + 1), encode_bundle(deltas))
+            deltas = tuple(SealedDelta(self.seq + n, 1, b"sealed") for n in range(1, 6))
+            bundle = Bundle("chat", self.generation, self.clock.now_ms(), deltas)
+            self.add(deltas_name(self.generation, self.seq + 1), sign_bundle(SIGNING_KEY, bundle))
             self.seq += 5
 
     def days(self, count: int) -> None:

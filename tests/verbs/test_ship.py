@@ -8,7 +8,7 @@ import pytest
 from typing_extensions import override
 
 from syncd.errors import ConflictError, StoreRefused, StoreUnavailable
-from syncd.format.delta import decode_bundle
+from syncd.format.bundle import decode_bundle
 from syncd.log import Event
 from syncd.ship import Shipper
 from syncd.store.memory import Held, MemoryStore
@@ -20,7 +20,7 @@ ROW = "INSERT INTO t (a) VALUES (randomblob(3000))"
 
 def bundles(held: dict[str, Held]) -> list[list[int]]:
     return [
-        [delta.seq for delta in decode_bundle(each.data)]
+        [delta.seq for delta in decode_bundle(each.data)[0].deltas]
         for name, each in sorted(held.items())
         if "/deltas/" in name
     ]

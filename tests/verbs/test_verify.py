@@ -2,18 +2,19 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 
 import pytest
 from typing_extensions import override
 
-from syncd.archive import read_manifest
+from syncd.archive import read_manifest, sign_bundle
 from syncd.envelope.kem import Kem
 from syncd.envelope.keys import Identity, SigningKey
 from syncd.errors import FormatVersionError, IdentityError, NoRestorePoint, ObjectNotFound, StoreUnavailable
-from syncd.format.delta import decode_bundle, encode_bundle
-from syncd.format.names import deltas_name, pack_name, parse_seq, snapshot_name
+from syncd.format.bundle import Bundle, decode_bundle
+from syncd.format.delta import SealedDelta
+from syncd.format.names import deltas_name, epoch_name, pack_name, parse_seq, snapshot_name
 from syncd.policy.proof import Expected, Finding, Report
 from syncd.store.base import ObjectInfo
 from syncd.store.memory import Held, MemoryStore
@@ -227,12 +228,30 @@ async def test_several_damages_and_nobody_else_is_blamed(archive: Archive, seed:
     assert always <= set(blamed(report)), report.findings
 
 
-@pytest.mark.parametrize(("index", "epoch"), [(0, 1), (0, 7), (2, 3), (4, 3), (5, 9)])
-async def test_a_bundle_that_names_an_epoch_that_never_was(archive: Archive, index: int, epoch: int) -> None:
-    name = names(archive, "deltas")[index]
-    first, *rest = decode_bundle(archive.held[name].data)
-    archive.held[name] = Held(encode_bundle([type(first)(first.seq, epoch, first.sealed), *rest]), 0)
-    assert blamed(await look(archive, sample=1.0)) == [name]
+def bundle_at(archive: Archive, first: int) -> Bundle:
+    return decode_bundle(archive.held[deltas_name(GENERATION, first)].data)[0]
+
+
+def put_bundle(archive: Archive, deltas: Sequence[SealedDelta], *, key: SigningKey = SIGNING_KEY) -> None:
+    """A bundle of these deltas, signed."""
+    bundle = Bundle(NAME, GENERATION, 1, tuple(deltas))
+    archive.held[deltas_name(GENERATION, bundle.first_seq)] = Held(sign_bundle(key, bundle), 0)
+
+
+@pytest.mark.parametrize("sample", [0.0, 1.0])
+async def test_a_bundle_that_a_writer_of_the_bucket_made(archive: Archive, sample: float) -> None:
+    """The deltas are real ones, in their places: only the signature is not the daemon's."""
+    put_bundle(archive, bundle_at(archive, 5).deltas, key=SigningKey.generate())
+    (finding,) = (await look(archive, sample=sample)).findings
+    assert finding.object == deltas_name(GENERATION, 5)
+    assert finding.problem.startswith("the signature of the bundle is wrong")
+
+
+async def test_a_bundle_that_names_an_epoch_that_never_was(archive: Archive) -> None:
+    """The daemon signed it: then it is the epoch that is missing."""
+    first, *rest = bundle_at(archive, 5).deltas
+    put_bundle(archive, [SealedDelta(first.seq, 7, first.sealed), *rest])
+    assert blamed(await look(archive, sample=1.0)) == [epoch_name(GENERATION, 7)]
 
 
 async def test_an_epoch_that_only_one_bundle_names(archive: Archive) -> None:
@@ -244,15 +263,14 @@ async def test_an_epoch_that_only_one_bundle_names(archive: Archive) -> None:
 
 
 async def test_a_delta_of_another_history_does_not_follow(archive: Archive) -> None:
-    """In form it is right: two deltas that begin at 5, sealed with the right key, for another place."""
-    chain = GENERATION
-    other = decode_bundle(archive.held[deltas_name(chain, 5)].data)
-    swapped = [(other[0].seq, other[1]), (other[1].seq, other[0])]
-    forgery = [type(delta)(seq, delta.epoch, delta.sealed) for seq, delta in swapped]
-    archive.held[deltas_name(chain, 5)] = Held(encode_bundle(forgery), 0)
+    """Two deltas that begin at 5, sealed with the right key, for another place, and signed."""
+    one, two = bundle_at(archive, 5).deltas
+    put_bundle(
+        archive, [SealedDelta(one.seq, two.epoch, two.sealed), SealedDelta(two.seq, one.epoch, one.sealed)]
+    )
     assert (await look(archive)).findings == []
     (finding,) = (await look(archive, sample=1.0)).findings
-    assert finding.object == deltas_name(chain, 5)
+    assert finding.object == deltas_name(GENERATION, 5)
     assert "does not open" in finding.problem
     assert finding.affects == "positions 5 to 7"
 
@@ -418,10 +436,8 @@ async def test_what_is_pruned_meanwhile_is_no_finding(archive: Archive) -> None:
 
 
 async def test_a_bundle_that_begins_before_the_end_of_another(archive: Archive) -> None:
-    chain = GENERATION
-    late = decode_bundle(archive.held[deltas_name(chain, 5)].data)
-    archive.held[deltas_name(chain, 6)] = Held(encode_bundle(late[1:]), 0)
-    assert blamed(await look(archive)) == [deltas_name(chain, 6)]
+    put_bundle(archive, bundle_at(archive, 5).deltas[1:])
+    assert blamed(await look(archive)) == [deltas_name(GENERATION, 6)]
 
 
 async def test_two_generations_stand_for_themselves(archive: Archive, tmp_path: Path) -> None:
