@@ -18,11 +18,11 @@ from typing import Any, Final
 
 from syncd import __version__, notify
 from syncd.clock import Clock
-from syncd.config import Config, load, warnings
+from syncd.config import Config, check_unwritable, load, warnings
 from syncd.control import listening
 from syncd.duties import tasks_of
 from syncd.errors import ConfigError, SourceError, StateError, SyncdError
-from syncd.host import locked, read_sealing
+from syncd.host import doubts, locked, read_sealing
 from syncd.jobs import run_due_jobs, run_jobs
 from syncd.log import Event, Log, configure, logger_for
 from syncd.replica import Replica, Sealing, open_replica
@@ -95,7 +95,7 @@ class Daemon:
             databases=sorted(config.databases),
             targets=sorted(config.targets),
         )
-        for warning in warnings(config):
+        for warning in [*warnings(config), *doubts(config, self._clock.now_ms())]:
             self._log(Event.CONFIG_QUESTIONED, warning=warning)
         async with (
             self._opened() as stores,
@@ -154,7 +154,10 @@ class Daemon:
                 notify.ready()
 
     def _reread(self) -> tuple[Config, Sealing]:
-        config = self._config if self._path is None else load(self._path)
+        config = self._config
+        if self._path is not None:
+            check_unwritable(self._path)
+            config = load(self._path)
         return config, read_sealing(config)
 
     async def _keep(self, name: str, stores: dict[str, Store], ends: asyncio.Event) -> None:

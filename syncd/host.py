@@ -1,31 +1,46 @@
-"""What the daemon has on its host: the state directory, for one process only, and its signing key."""
+"""What the daemon has on its host: the state directory, for one process only, its keys, and doubts."""
 
 import fcntl
 import os
+import shlex
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from syncd.config import Config, check_private
-from syncd.envelope.keys import SigningKey
-from syncd.errors import ConfigError, IdentityError, StateError
+from syncd.config.recipients import expired, read_recipients
+from syncd.config.secrets import check_secret, read_signing_key
+from syncd.errors import StateError
 from syncd.replica import Sealing
 from syncd.state import LOCK_FILE
 
 
 def read_sealing(config: Config) -> Sealing:
-    """The daemon's signing key and recipients. Raises ConfigError."""
-    path = config.keys.signing_key
-    check_private(path)
+    """The daemon's signing key and recipients. Raises ConfigError, also where others can reach a secret."""
+    if config.drill.passphrase_file is not None:
+        check_secret(config.drill.passphrase_file)
+    recipients = tuple(each.recipient for each in read_recipients(config.keys))
+    return Sealing(read_signing_key(config.keys), recipients)
+
+
+def doubts(config: Config, now_ms: int) -> list[str]:
+    """What works, but deserves a thought, by a look at this host; one sentence each. Raises ConfigError."""
+    found = expired(read_recipients(config.keys), now_ms)
+    for name, database in config.databases.items():
+        if _readable_by_all(database.path):
+            command = f"chmod 600 {shlex.quote(str(database.path))}"
+            found.append(f"databases.{name}: everybody on this host can read {database.path}; run: {command}")
+    return found
+
+
+def _readable_by_all(path: Path) -> bool:
     try:
-        key = SigningKey.parse(path.read_text().strip())
-    except OSError as e:
-        raise ConfigError(f"keys.signing_key: {path} cannot be read: {e.strerror}") from e
-    except (UnicodeDecodeError, IdentityError) as e:
-        raise ConfigError(
-            f"keys.signing_key: {path} is not a signing key", hint="give the file that `syncd init` made"
-        ) from e
-    return Sealing(key, config.keys.recipient_keys)
+        return bool(path.stat().st_mode & stat.S_IROTH) and all(
+            parent.stat().st_mode & stat.S_IXOTH for parent in path.parents
+        )
+    except OSError:
+        return False
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, NoReturn
+from typing import Final
 
 from ulid import ULID
 
@@ -80,7 +80,7 @@ class Replica:
             self._key = None
             return (await self.key()).number
 
-    async def expire_keys(self) -> NoReturn:
+    async def expire_keys(self) -> None:
         """Let go of a key soon after its day is over, also where nothing is there to be sealed."""
         while True:
             await self.clock.sleep(_LOOK_SECONDS)

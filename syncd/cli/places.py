@@ -16,6 +16,7 @@ from syncd.cli import check_exclusive
 from syncd.config import Config, find, load
 from syncd.config.kits import read_kit
 from syncd.contents import Contents, find_plan, read_contents
+from syncd.config.secrets import secret_file, signing_key_place
 from syncd.envelope.keys import SigningKey, VerifyKey
 from syncd.envelope.kit import Kit
 from syncd.errors import ArchiveError, ConfigError, FormatVersionError, IdentityError, NoRestorePoint
@@ -84,7 +85,7 @@ def verify_key_of(settings: Config | None, kit: Kit | None) -> VerifyKey:
         return kit.verify_key
     if settings is None:
         raise ConfigError("nothing says whose archive this is", hint="give the recovery kit with --identity")
-    path = settings.keys.signing_key
+    path = secret_file(signing_key_place(settings.keys))
     try:
         return SigningKey.parse(path.read_text(encoding="utf-8").strip()).verify_key
     except (OSError, UnicodeDecodeError, IdentityError) as e:

@@ -18,7 +18,7 @@ from typing_extensions import override
 
 from syncd.cli.heap import bound_heap
 from syncd.clock import SystemClock
-from syncd.config import find, load
+from syncd.config import check_unwritable, find, load
 from syncd.daemon import Daemon
 from syncd.log import configure
 
@@ -39,6 +39,7 @@ def run_daemon(config: Path | None, *, once: bool) -> None:
     bound_heap()
     path = find(config)
     settings = load(path)
+    check_unwritable(path)
     configure(settings.log.format, settings.log.level)
     daemon = Daemon(settings, path=path, clock=SystemClock())
     if once:

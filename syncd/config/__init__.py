@@ -1,6 +1,6 @@
 """The configuration: its model, how it is found, read and checked, and the file that `init` writes."""
 
-from syncd.config.load import check_private, find, load, parse
+from syncd.config.load import check_private, check_unwritable, find, load, parse
 from syncd.config.model import (
     Batch,
     Capture,
@@ -34,6 +34,7 @@ __all__ = [
     "Stop",
     "Target",
     "check_private",
+    "check_unwritable",
     "find",
     "load",
     "parse",

@@ -76,22 +76,39 @@ def parse(tables: Mapping[str, object], *, name: str = "configuration") -> Confi
     raise ConfigError(_message(name, problems))
 
 
-def check_private(path: Path) -> None:
-    """Make sure that only the owner can reach a file or directory.
+def check_private(path: Path, *, forbidden: int = 0o077) -> None:
+    """Make sure that only the owner can reach a file or directory: none of the `forbidden` bits is set.
 
     Raises ConfigError with the command that mends it, or saying that there is nothing at `path`.
     """
-    try:
-        found = path.stat()
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}") from error
+    found = _stat(path)
     mode = stat.S_IMODE(found.st_mode)
-    if mode & 0o077:
+    if mode & forbidden:
         wanted = "700" if stat.S_ISDIR(found.st_mode) else "600"
         raise ConfigError(
             f"{path}: others can reach it (mode {mode:04o})",
             hint=f"run: chmod {wanted} {shlex.quote(str(path))}",
         )
+
+
+def check_unwritable(path: Path) -> None:
+    """Make sure that nobody but its owner can change a file: who can add a recipient can read everything.
+
+    Raises ConfigError as `check_private` does.
+    """
+    mode = stat.S_IMODE(_stat(path).st_mode)
+    if mode & 0o022:
+        raise ConfigError(
+            f"{path}: others can change it (mode {mode:04o})",
+            hint=f"run: chmod go-w {shlex.quote(str(path))}",
+        )
+
+
+def _stat(path: Path) -> os.stat_result:
+    try:
+        return path.stat()
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}") from error
 
 
 def _message(name: str, problems: list[Problem]) -> str:

@@ -29,6 +29,9 @@ DAY: Final = 86400.0
 
 _S = TypeVar("_S", bound="Section")
 
+CREDENTIAL: Final = "credential:"
+
+_CREDENTIAL_NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,254}")
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
 
@@ -82,8 +85,19 @@ def check_endpoint(text: str) -> str:
     return text.rstrip("/")
 
 
+def check_secret_path(value: object) -> Path:
+    """An absolute path, or `credential:NAME`, see `secrets`. Raises ValueError."""
+    if isinstance(value, str) and value.startswith(CREDENTIAL):
+        if not _CREDENTIAL_NAME.fullmatch(value.removeprefix(CREDENTIAL)):
+            raise ValueError("a credential's name has only letters, digits, '.', '_' and '-'")
+        return Path(value)
+    return check_path(value)
+
+
 def check_recipient(text: str) -> str:
-    """A public recipient as `syncd init` makes it, in its one spelling. Raises ValueError."""
+    """A public recipient in its one spelling, or the absolute path of a PEM file. Raises ValueError."""
+    if text.startswith("/"):
+        return str(check_path(text))
     try:
         return Recipient.parse(text).to_text()
     except IdentityError as error:
@@ -107,6 +121,10 @@ def _as_path_or_none(value: object) -> Path | None:
     return None if value == "" else check_path(value)
 
 
+def _as_secret_or_none(value: object) -> Path | None:
+    return None if value == "" else check_secret_path(value)
+
+
 def _as_tuple(value: object) -> object:
     return tuple(value) if isinstance(value, list) else value
 
@@ -124,6 +142,8 @@ Pitr = Annotated[float, BeforeValidator(duration_between(0, 3660 * DAY))]
 Grace = Annotated[float, BeforeValidator(duration_between(MINUTE, 366 * DAY))]
 Count = Annotated[int, Field(ge=0, le=100_000)]
 OptionalPath = Annotated[Path | None, BeforeValidator(_as_path_or_none)]
+SecretPath = Annotated[Path, BeforeValidator(check_secret_path)]
+OptionalSecret = Annotated[Path | None, BeforeValidator(_as_secret_or_none)]
 
 
 class Section(BaseModel):
@@ -240,7 +260,7 @@ class Drill(Section):
 
     schedule: Schedule = "0 5 * * 0"
     identity: OptionalPath = None
-    passphrase_file: OptionalPath = None
+    passphrase_file: OptionalSecret = None
 
 
 class Check(Section):
@@ -252,7 +272,10 @@ class Check(Section):
 class Keys(Section):
     """`[keys]`: the daemon's own key, and who can open the archive (public keys only)."""
 
-    signing_key: AbsolutePath = Path("/etc/syncd/signing.key")
+    Files and credentials are read by `secrets` and `recipients`.
+    """
+
+    signing_key: SecretPath = Path("/etc/syncd/signing.key")
     recipients: Annotated[
         tuple[Annotated[str, AfterValidator(check_recipient)], ...],
         BeforeValidator(_as_tuple),
@@ -260,10 +283,11 @@ class Keys(Section):
         AfterValidator(check_distinct),
     ]
 
-    @property
-    def recipient_keys(self) -> tuple[Recipient, ...]:
-        """The recipients, as keys."""
-        return tuple(Recipient.parse(text) for text in self.recipients)
+
+class Credentials(Section):
+    """`[targets.NAME.pruner]`, `[targets.NAME.restorer]`: credentials of their own, as a profile."""
+
+    profile: str = ""
 
 
 class Target(Section):

@@ -8,6 +8,7 @@ import secrets
 from pathlib import Path
 from typing import Final
 
+from syncd.config.secrets import secret_file
 from syncd.errors import ConfigError
 
 SHORT: Final = 12  # below this many characters, guessing is cheaper than Argon2id makes it look
@@ -24,7 +25,8 @@ def make_passphrase() -> str:
 
 
 def read_passphrase(path: Path) -> str:
-    """The passphrase in a file. Raises ConfigError, which never shows any of it."""
+    """The passphrase in a file, or credential. Raises ConfigError, which never shows any of it."""
+    path = secret_file(path)
     try:
         with path.open("rb") as file:
             raw = file.read(_MAX_BYTES + 1)

@@ -74,8 +74,11 @@ _CHECK: Final = """
 # When SQLite's quick_check looks at the copy of the database, to notice damage in the application's own file.
 """
 _KEYS: Final = """
-# signing_key: signs what this daemon writes; mode 0600. recipients: the public keys that deltas and snapshots
-# are sealed to. Their identities (private keys) are in the recovery kit, and never on this machine.
+# signing_key: signs what this daemon writes; a file of mode 0600, or "credential:NAME" for systemd's
+# LoadCredential=NAME:FILE. $SYNCD_SIGNING_KEY_FILE, if set, names the file instead.
+# recipients: the public keys that deltas and snapshots are sealed to, each of them can restore; "syncd keys"
+# lists, adds and removes them. Their identities (private keys) are in recovery kits, never on this machine.
+# "/etc/syncd/board.pem": an RSA key of 3072 bits or more, from a PEM file with a public key or certificate.
 """
 _TARGETS: Final = """
 # Where deltas and snapshots go: file:///absolute/path or s3://bucket/prefix; one table for each target.

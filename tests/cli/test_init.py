@@ -8,6 +8,7 @@ from rich.console import Console
 from syncd.cli import init as module
 from syncd.cli.init import init
 from syncd.config import check_private, load
+from syncd.config.recipients import read_recipients
 from syncd.envelope.identity import unprotect
 from syncd.envelope.kem import Kem
 from syncd.envelope.keys import Identity
@@ -35,7 +36,7 @@ def test_with_all_arguments_nothing_is_asked_and_three_files_fit_together(desk: 
     assert kit.verify_key == signing.verify_key
     identity = unprotect(kit.protected_identity, PASSPHRASE)
     assert identity.recipient == kit.recipient
-    assert config.keys.recipient_keys == (identity.recipient,)
+    assert [each.recipient for each in read_recipients(config.keys)] == [identity.recipient]
 
 
 def test_modes(desk: Desk) -> None:

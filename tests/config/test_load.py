@@ -23,7 +23,7 @@ def write(tmp_path: Path) -> Write:
 NAME_RULE = "a name has 1 to 64 of a-z, 0-9, '.', '_', '-', no '..', and begins with a letter or digit"
 RECIPIENT_RULE = (
     "a key that starts with 'syncd-recipient-' and a known kind was expected "
-    "(known kinds: x25519, mlkem768x25519)"
+    "(known kinds: x25519, mlkem768x25519, rsa)"
 )
 
 

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from syncd.config import Config, parse
+from syncd.config.recipients import read_recipients
 from syncd.config.template import EXAMPLE, Setup, TargetSetup, render
 from syncd.envelope.keys import Identity
 
@@ -56,7 +57,8 @@ def test_a_hybrid_recipient_is_wrapped_and_read_back() -> None:
     text = render(setup(hybrid))
     assert max(len(line) for line in text.splitlines()) <= 110
     assert load(text).keys.recipients == (hybrid,)
-    assert load(text).keys.recipient_keys[0].to_text() == hybrid
+    (listed,) = read_recipients(load(text).keys)
+    assert listed.recipient.to_text() == hybrid
 
 
 def test_names_with_dots_are_quoted(recipient: str) -> None:
