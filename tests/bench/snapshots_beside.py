@@ -102,7 +102,7 @@ class Bench:
                 self._asked(daemon, "what changed")
                 time.sleep(self._seconds / 2)
             self._asked(daemon, "every page", "--whole")
-            time.sleep(_MAX_DELAY * 5)
+            time.sleep(self._seconds / 4)
             self._none(daemon)
             posting.terminate()
             posting.wait(60)
@@ -118,7 +118,7 @@ class Bench:
         peak = daemon.usage().peak_mb
         self._moments.append((_FIRST, _at(started), _at(stored), stored["bytes"], peak))
         _wait(daemon, Event.DELTAS_STORED, 1)
-        time.sleep(_MAX_DELAY * 5)  # what had waited for the first snapshot is on its way
+        time.sleep(self._seconds / 4)  # what had waited for the first snapshot is on its way
 
     def _none(self, daemon: Daemon) -> None:
         forget_peak(daemon.process.pid)
@@ -138,14 +138,13 @@ class Bench:
 
     def _stages(self) -> list[Stage]:
         sealed, stored = sealed_delays(self._lines), stored_delays(self._lines)
-        return [
-            Stage(
-                *(name, begin, end, shipped, peak),
-                tuple(each.ms for each in sealed if each.touches(begin, end)),
-                tuple(each.ms for each in stored if each.touches(begin, end) and name != _FIRST),
-            )
-            for name, begin, end, shipped, peak in self._moments
-        ]
+        stages = []
+        for name, begin, end, shipped, peak in self._moments:
+            until = end if name == _NONE else end + _MAX_DELAY  # the next batch may have been held up
+            sealed_ms = tuple(each.ms for each in sealed if each.touches(begin, until))
+            stored_ms = tuple(each.ms for each in stored if each.touches(begin, until) and name != _FIRST)
+            stages.append(Stage(name, begin, end, shipped, peak, sealed_ms, stored_ms))
+        return stages
 
 
 def sealed_delays(lines: Sequence[dict[str, Any]]) -> list[Delay]:
