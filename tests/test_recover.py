@@ -11,11 +11,18 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    PrivateFormat,
+    PublicFormat,
+)
 
 from syncd import archive
 from syncd.envelope.identity import Argon2Params, protect
 from syncd.envelope.kem import Kem
-from syncd.envelope.keys import Identity, SigningKey
+from syncd.envelope.keys import Identity, Recipient, SigningKey
 from syncd.envelope.kit import parse_kit, render_kit
 from syncd.format import names
 from syncd.format.bundle import Bundle
@@ -23,6 +30,9 @@ from syncd.format.delta import Delta
 from syncd.format.manifest import Manifest, PackRef
 from syncd.format.runs import Run, Runs
 from syncd.model import Digest
+from syncd.source.integrity import make_specimen
+from syncd.specimen import Specimen
+from syncd.store.memory import MemoryStore
 from tests.e2e.process import Outcome, environment, syncd
 from tests.format.make_golden import GOLDEN, PASSPHRASE, SIZE, delta, history
 from tests.format.support import GENERATION
@@ -266,14 +276,12 @@ KIT = (GOLDEN / "kit.txt").read_text()
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("", "no line BEGIN"),
-        (KIT.replace("-----END", "-----ENDE"), "no line END"),
-        (KIT.replace("created:", "database: chat\ncreated:"), "'database' twice"),
-        (KIT.replace("created: ", "created "), "has no line 'created'"),
+        ("", "is no whole recovery kit"),
+        (KIT.replace("-----END", "-----ENDE"), "is no whole recovery kit"),
+        (KIT.replace("verify:", "verify"), "is no whole recovery kit"),
         (KIT.replace("version: 1", "version: 2"), "has version 2"),
-        (KIT.replace("syncd-verify-", "syncd-verify-_"), "damaged verify key"),
+        (KIT.replace("syncd-verify-", "syncd-verify-____"), "damaged verify key"),
         (KIT.replace("c3luY2RJ", "c3luY2RK"), "damaged identity"),
-        (KIT + " " * 2**18, "too large"),
     ],
 )
 def test_a_bad_kit(tmp_path: Path, to: Path, text: str, said: str) -> None:
@@ -297,7 +305,7 @@ def test_a_kit_that_went_through_mail(tmp_path: Path, to: Path) -> None:
         (["--seq", -1], "no snapshot"),
         (["--generation", "01ARZ3NDEKTSV4RRFFQ69G5FAW"], "no generation"),
         (["--generation", ".."], "no generation"),
-        (["--name", "../chat"], "cannot be the name"),
+        (["--name", "../chat"], "No such file"),
         (["--name", "other"], "No such file"),
     ],
 )
@@ -311,7 +319,9 @@ def test_another_name_for_the_same_directory_opens_nothing(to: Path) -> None:
 
 
 def test_a_wrong_passphrase(to: Path) -> None:
-    assert "another passphrase" in refused(recover(GOLDEN, GOLDEN / "kit.txt", to, passphrase="silver"), to)
+    assert "is the passphrase wrong?" in refused(
+        recover(GOLDEN, GOLDEN / "kit.txt", to, passphrase="silver"), to
+    )
 
 
 @pytest.mark.parametrize("suffix", ["", "-wal", "-shm", "-journal"])
@@ -323,3 +333,39 @@ def test_nothing_that_exists_is_touched(to: Path, suffix: str) -> None:
     assert outcome.err == f"recover: {taken} exists; nothing was written\n"
     assert taken.read_text() == "mine"
     assert sorted(path.name for path in to.parent.iterdir()) == sorted([taken.name, "words"])
+
+
+def test_the_program_is_short() -> None:
+    """Somebody in need reads it. Blank lines, which the formatter puts between functions, do not count."""
+    assert sum(bool(line.strip()) for line in PROGRAM.read_text().splitlines()) < 300
+
+
+async def test_an_rsa_key_in_the_place_of_the_identity(tmp_path: Path, to: Path) -> None:
+    private = generate_private_key(65537, 3072)
+    pem = tmp_path / "key.pem"
+    pem.write_bytes(
+        private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"golden"))
+    )
+    public = private.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    signing = SigningKey.generate()
+    store = MemoryStore()
+    states = make_specimen(tmp_path / "specimen.db", 5, seed=1)
+    specimen = Specimen(
+        store,
+        database="chat",
+        generation=GENERATION,
+        states=states,
+        signing_key=signing,
+        recipients=(Identity.generate(Kem.X25519).recipient, Recipient(Kem.RSA, public)),
+        now_ms=1_790_000_000_000,
+        pack_pages=8,
+    )
+    await specimen.write(snapshots=(0, 2), bundles=[range(1, 4), range(4, 5)], epochs=(0, 3))
+    for name, held in store.held.items():
+        (tmp_path / "chat" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "chat" / name).write_bytes(held.data)
+    kit = tmp_path / "kit.txt"
+    kit.write_text(render_kit(replace(parse_kit(KIT), verify_key=signing.verify_key)))
+    assert "no wrap for this kit" in refused(recover(tmp_path, kit, to), to)
+    succeeded(recover(tmp_path, kit, to, "--rsa-key", pem))
+    assert to.read_bytes() == states[4]
