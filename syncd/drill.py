@@ -37,9 +37,9 @@ from syncd.source.integrity import check_integrity, make_specimen
 from syncd.specimen import Specimen
 from syncd.store import prefixed
 from syncd.store.base import Store
+from syncd.store.iam import SELF_TESTS
 from syncd.verify import verify
 
-SELF_TESTS: Final = "selftest/"
 _LITTER_MS: Final = 24 * 3_600_000
 _SPARE_BYTES: Final = 64 << 20
 _STATES: Final = 7

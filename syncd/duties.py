@@ -9,33 +9,45 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Final
 
+from syncd.access import Access, explained
 from syncd.config import Config, Drill, Retention
 from syncd.config.kits import read_kit
 from syncd.config.passphrase import read_passphrase
 from syncd.drill import drill
 from syncd.envelope.identity import unprotect
 from syncd.envelope.keys import Identity
-from syncd.errors import SourceCorrupt, StateError, SyncdError
+from syncd.errors import SourceCorrupt, StateError, StoreRefused, SyncdError
 from syncd.jobs import Task
-from syncd.prune import prune
+from syncd.prune import Report, prune
 from syncd.replica import Replica
 from syncd.ship import Shipper
 from syncd.store.base import Store
+from syncd.store.iam import Role
 from syncd.verify import check_shadow
 
 _RANDOM: Final = random.SystemRandom()
 
 
-def tasks_of(replica: Replica, config: Config, shippers: Mapping[str, Shipper]) -> list[Task]:
+def tasks_of(
+    replica: Replica, config: Config, shippers: Mapping[str, Shipper], stores: Mapping[str, Access]
+) -> list[Task]:
     """The jobs of one database, some of them for each target."""
     snapshot, retention = config.snapshot_of(replica.name), config.retention_of(replica.name)
     tasks = [Task("check", config.check.schedule, partial(_check, replica))]
     for target, shipper in shippers.items():
-        store = shipper.store
+        access = stores[target].below(f"{replica.name}/")
         tasks += [
             Task(f"snapshot {target}", snapshot.schedule, partial(_snapshot, shipper), shipper.snapshot_due),
-            Task(f"prune {target}", retention.schedule, partial(_prune, replica, store, retention)),
-            Task(f"drill {target}", config.drill.schedule, partial(_drill, replica, store, config.drill)),
+            Task(
+                f"prune {target}",
+                retention.schedule,
+                partial(_prune, replica, target, access.pruner, retention),
+            ),
+            Task(
+                f"drill {target}",
+                config.drill.schedule,
+                partial(_drill, replica, target, access.restorer, config.drill),
+            ),
         ]
     return tasks
 
@@ -47,8 +59,16 @@ async def _snapshot(shipper: Shipper) -> str:
     return f"seq {taken.seq}: {taken.changed + taken.moved} of {taken.pages} pages, {taken.bytes} bytes"
 
 
-async def _prune(replica: Replica, store: Store, retention: Retention) -> str:
-    report = await prune(
+async def _prune(replica: Replica, target: str, store: Store, retention: Retention) -> str:
+    try:
+        report = await _pruned(replica, store, retention)
+    except StoreRefused as e:
+        raise explained(e, target, Role.PRUNER) from e
+    return f"{report.removed} objects deleted, {report.tombstoned} marked, {report.kept} kept"
+
+
+async def _pruned(replica: Replica, store: Store, retention: Retention) -> Report:
+    return await prune(
         store,
         database=replica.name,
         retention=retention.rule,
@@ -58,10 +78,9 @@ async def _prune(replica: Replica, store: Store, retention: Retention) -> str:
         verify_key=replica.sealing.signing_key.verify_key,
         dry_run=False,
     )
-    return f"{report.removed} objects deleted, {report.tombstoned} marked, {report.kept} kept"
 
 
-async def _drill(replica: Replica, store: Store, settings: Drill) -> str:
+async def _drill(replica: Replica, target: str, store: Store, settings: Drill) -> str:
     outcome = await drill(
         store,
         database=replica.name,
@@ -73,7 +92,7 @@ async def _drill(replica: Replica, store: Store, settings: Drill) -> str:
         rng=_RANDOM,
     )
     if outcome.error is not None:
-        raise _of_the_job(outcome.error)
+        raise explained(_of_the_job(outcome.error), target, Role.RESTORER)
     return outcome.summary
 
 

@@ -22,6 +22,7 @@ from syncd.errors import (
     ArchiveError,
     FormatVersionError,
     ObjectNotFound,
+    ObjectUnread,
     StoreError,
     StoreRefused,
     StoreUnfit,
@@ -185,7 +186,8 @@ class _Holder:
         mark_id = new_mark_id(now_ms)
         mark = Mark(self._database, mark_id, self._purpose, now_ms, now_ms + LEASE_MS, "", self._ranges)
         self._names.append(lease_name(mark_id))
-        await self._store.put(lease_name(mark_id), encode_mark(mark))
+        with suppress(ObjectUnread):  # nobody else has this id: it is ours, from a put whose answer was lost
+            await self._store.put(lease_name(mark_id), encode_mark(mark))
         return lease_name(mark_id)
 
     async def renew(self) -> None:

@@ -18,6 +18,7 @@ from syncd.model import format_time
 from syncd.policy.inventory import Kind
 from syncd.policy.verdicts import Verdict
 from syncd.prune import Report, prune, undelete
+from syncd.store.iam import Role
 
 _UNDELETED_MS: Final = 7 * 86_400_000
 _GROUPED: Final = frozenset({Kind.BUNDLE, Kind.PACK, Kind.EPOCH})
@@ -53,7 +54,7 @@ async def _undelete(place: Place, until_ms: int) -> int:
     key = signing_key_of(settings)
     total = 0
     for target in place.targets(settings):
-        async with opened(place, settings, None, target) as store:
+        async with opened(place, settings, None, target, Role.PRUNER) as store:
             try:
                 hold, count = await undelete(
                     store,
@@ -81,7 +82,7 @@ async def _reports(place: Place, *, dry_run: bool) -> list[tuple[str, Report | S
     looks: list[tuple[str, Report | SyncdError]] = []
     for target in place.targets(settings) if settings else (None,):
         try:
-            async with opened(place, settings, kit, target) as store:
+            async with opened(place, settings, kit, target, Role.PRUNER) as store:
                 report = await prune(
                     store,
                     database=name,

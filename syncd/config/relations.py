@@ -19,7 +19,7 @@ from syncd.config.url import DirectoryUrl
 if TYPE_CHECKING:
     from pathlib import Path
 
-_BUCKET_OPTIONS: Final = ("endpoint_url", "region", "profile")
+_BUCKET_OPTIONS: Final = ("endpoint_url", "region", "profile", "pruner", "restorer")
 
 
 def check_relations(raw: Mapping[str, object]) -> list[Problem]:

@@ -11,13 +11,14 @@ from typing_extensions import override
 
 from syncd import drill as drill_module
 from syncd.contents import read_contents
-from syncd.drill import SELF_TESTS, Outcome, draw, drill
+from syncd.drill import Outcome, draw, drill
 from syncd.envelope.kem import Kem
 from syncd.envelope.keys import Identity
 from syncd.errors import ArchiveError, IdentityError, StateError, StoreRefused, StoreUnavailable
 from syncd.format.names import deltas_name, parse_seq
 from syncd.log import Event
 from syncd.source.integrity import Integrity
+from syncd.store.iam import SELF_TESTS
 from syncd.store.memory import MemoryStore
 from tests.support.fakes import IDENTITY, SIGNING_KEY, START_MS, FakeClock, Recorder
 from tests.verbs.attacks import ATTACKS, GENERATION, KINDS, NAME, Archive, build, names, remove, sibling
