@@ -10,14 +10,17 @@ from typing import Annotated, Final, NoReturn
 
 import typer
 
-from syncd.cli import access, keeping
+from syncd.cli import keeping, keys
 from syncd.cli.options import (
     ArchiveOption,
     ConfigOption,
     EndpointOption,
+    IdentityCommandOption,
     IdentityOption,
     JsonOption,
+    PassphraseCommandOption,
     PassphraseOption,
+    VerifyKeyOption,
 )
 from syncd.errors import ConfigError, SyncdError
 
@@ -150,6 +153,9 @@ def restore_command(
     ] = None,
     identity: IdentityOption = None,
     passphrase_file: PassphraseOption = None,
+    passphrase_command: PassphraseCommandOption = None,
+    identity_command: IdentityCommandOption = None,
+    verify_key: VerifyKeyOption = None,
     source: Annotated[
         str | None,
         typer.Option("--from", metavar="TARGET", help="A target's name, or `shadow`: the copy on this host."),
@@ -172,6 +178,9 @@ def restore_command(
             generation=generation,
             identity=identity,
             passphrase_file=passphrase_file,
+            passphrase_command=passphrase_command,
+            identity_command=identity_command,
+            verify_key=verify_key,
             source=source,
             archive=archive,
             endpoint_url=endpoint_url,
@@ -190,6 +199,7 @@ def log_command(
     archive: ArchiveOption = None,
     endpoint_url: EndpointOption = "",
     identity: IdentityOption = None,
+    verify_key: VerifyKeyOption = None,
     as_json: JsonOption = False,
     config: ConfigOption = None,
 ) -> None:
@@ -198,7 +208,13 @@ def log_command(
     from syncd.cli.places import Place  # noqa: PLC0415
 
     place = Place(
-        name=name, source=source, archive=archive, endpoint_url=endpoint_url, identity=identity, config=config
+        name=name,
+        source=source,
+        archive=archive,
+        endpoint_url=endpoint_url,
+        identity=identity,
+        config=config,
+        verify_key=verify_key,
     )
     run_log(place, as_json=as_json)
 
@@ -219,6 +235,9 @@ def verify_command(
     endpoint_url: EndpointOption = "",
     identity: IdentityOption = None,
     passphrase_file: PassphraseOption = None,
+    passphrase_command: PassphraseCommandOption = None,
+    identity_command: IdentityCommandOption = None,
+    verify_key: VerifyKeyOption = None,
     as_json: JsonOption = False,
     config: ConfigOption = None,
 ) -> None:
@@ -239,6 +258,9 @@ def verify_command(
         full=full,
         quick=quick,
         passphrase_file=passphrase_file,
+        passphrase_command=passphrase_command,
+        identity_command=identity_command,
+        verify_key=verify_key,
     )
     run_verify(request, as_json=as_json)
 
@@ -258,6 +280,9 @@ def drill_command(
     endpoint_url: EndpointOption = "",
     identity: IdentityOption = None,
     passphrase_file: PassphraseOption = None,
+    passphrase_command: PassphraseCommandOption = None,
+    identity_command: IdentityCommandOption = None,
+    verify_key: VerifyKeyOption = None,
     as_json: JsonOption = False,
     config: ConfigOption = None,
 ) -> None:
@@ -278,6 +303,9 @@ def drill_command(
         self_test=self_test,
         scratch=scratch,
         passphrase_file=passphrase_file,
+        passphrase_command=passphrase_command,
+        identity_command=identity_command,
+        verify_key=verify_key,
     )
     run_drill(request, as_json=as_json)
 
@@ -291,7 +319,7 @@ def status_command(config: ConfigOption = None, *, as_json: JsonOption = False) 
 
 
 app.add_typer(keeping.app)
-app.add_typer(access.app)
+app.add_typer(keys.app, name="keys")
 
 
 def main() -> NoReturn:

@@ -34,7 +34,6 @@ class Request(Place):
 
     self_test: bool
     scratch: Path
-    passphrase_file: Path | None
 
 
 def run_drill(request: Request, *, as_json: bool) -> None:
@@ -63,8 +62,8 @@ async def _drills(request: Request) -> list[tuple[str, Outcome]]:
     kit = request.kit()
     settings = request.settings()
     identity = None
-    if kit is not None and not request.self_test:
-        identity = await open_identity(kit, request.passphrase_file)
+    if not request.self_test:
+        identity = await open_identity(request, kit)
     targets: Sequence[str | None] = [None] if settings is None else request.targets(settings)
     return [
         (target or "archive", await _drill(request, settings, kit, target, identity)) for target in targets
@@ -74,7 +73,7 @@ async def _drills(request: Request) -> list[tuple[str, Outcome]]:
 async def _drill(
     request: Request, settings: Config | None, kit: Kit | None, target: str | None, identity: Identity | None
 ) -> Outcome:
-    verify_key = verify_key_of(settings, kit)
+    verify_key = verify_key_of(settings, kit, request.verify_key)
     name = request.name or (kit.database if kit else "")
     if not name:
         raise ConfigError("which database?", hint="give its NAME")

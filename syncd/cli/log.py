@@ -41,7 +41,7 @@ async def _rows(place: Place) -> list[dict[str, Any]]:
     kit = place.kit()
     settings = place.settings()
     target = place.targets(settings)[0] if settings else None
-    verify_key = verify_key_of(settings, kit)
+    verify_key = verify_key_of(settings, kit, place.verify_key)
     async with opened(place, settings, kit, target) as store:
         contents = await contents_of(store, place.name, kit, verify_key)
         return [

@@ -17,13 +17,31 @@ ConfigOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 IdentityOption = Annotated[
     Path | None,
-    typer.Option(metavar="FILE", readable=False, help="The recovery kit that `syncd init` wrote."),
+    typer.Option(
+        metavar="FILE",
+        readable=False,
+        help="The recovery kit that `syncd init` wrote, or a PEM file with an RSA key.",
+    ),
 ]
 PassphraseOption = Annotated[
     Path | None,
     typer.Option(
         metavar="FILE", readable=False, help="Its first line is the passphrase; asked for otherwise."
     ),
+]
+PassphraseCommandOption = Annotated[
+    str | None,
+    typer.Option(metavar="CMD", help="A program that prints the passphrase; run without a shell."),
+]
+IdentityCommandOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="CMD",
+        help="For a key in an HSM: undoes RSA-OAEP, base64 in and out; --identity is its public PEM file.",
+    ),
+]
+VerifyKeyOption = Annotated[
+    str | None, typer.Option(metavar="KEY", help="syncd-verify-..., where no kit or host has it.")
 ]
 ArchiveOption = Annotated[
     str | None,

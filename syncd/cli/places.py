@@ -7,17 +7,16 @@
 
 from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import typer
 
-from syncd.access import open_target
 from syncd.cli import check_exclusive
 from syncd.config import Config, find, load
-from syncd.config.kits import read_kit
-from syncd.contents import Contents, find_plan, read_contents
+from syncd.config.kits import is_pem_file, read_kit
 from syncd.config.secrets import secret_file, signing_key_place
+from syncd.contents import Contents, find_plan, read_contents
 from syncd.envelope.keys import SigningKey, VerifyKey
 from syncd.envelope.kit import Kit
 from syncd.errors import ArchiveError, ConfigError, FormatVersionError, IdentityError, NoRestorePoint
@@ -26,7 +25,6 @@ from syncd.format.names import GENERATIONS, epochs_dir, parse_generation
 from syncd.policy.plan import Plan
 from syncd.store import open_store, prefixed
 from syncd.store.base import Store
-from syncd.store.iam import Role
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +37,14 @@ class Place:
     endpoint_url: str
     identity: Path | None
     config: Path | None
+    verify_key: str | None = field(default=None, kw_only=True)
+    passphrase_file: Path | None = field(default=None, kw_only=True)
+    passphrase_command: str | None = field(default=None, kw_only=True)
+    identity_command: str | None = field(default=None, kw_only=True)
 
     def kit(self) -> Kit | None:
-        """The recovery kit, None where none was given. Raises IdentityError."""
-        return None if self.identity is None else read_kit(self.identity)
+        """The recovery kit, None where none was given, or a PEM file instead. Raises IdentityError."""
+        return None if self.identity is None or is_pem_file(self.identity) else read_kit(self.identity)
 
     def settings(self) -> Config | None:
         """The configuration, None where the archive is given otherwise. Raises ConfigError."""
@@ -52,7 +54,7 @@ class Place:
                 f"--from {self.source} needs the database's NAME",
                 hint="targets are those of the configuration; --archive URL needs none",
             )
-        if self.archive is not None or (self.name is None and self.identity is not None):
+        if self.archive is not None or (self.name is None and self.kit() is not None):
             return None
         if self.name is None:
             raise ConfigError(
@@ -81,12 +83,20 @@ def database_in(settings: Config, name: str) -> None:
         raise ConfigError(f"there is no database {name!r} in the configuration", hint=f"it has {names}")
 
 
-def verify_key_of(settings: Config | None, kit: Kit | None) -> VerifyKey:
-    """The key that signatures are checked with. Raises ConfigError, IdentityError."""
+def verify_key_of(settings: Config | None, kit: Kit | None, given: str | None = None) -> VerifyKey:
+    """The key that signatures are checked with: `given` as text, the kit's, or this host's daemon's.
+
+    Raises ConfigError, IdentityError.
+    """
+    if given is not None:
+        return VerifyKey.parse(given)
     if kit is not None:
         return kit.verify_key
     if settings is None:
-        raise ConfigError("nothing says whose archive this is", hint="give the recovery kit with --identity")
+        raise ConfigError(
+            "nothing says whose archive this is",
+            hint="give the recovery kit with --identity, or --verify-key with the line that is in every kit",
+        )
     path = secret_file(signing_key_place(settings.keys))
     try:
         return SigningKey.parse(path.read_text(encoding="utf-8").strip()).verify_key
@@ -98,19 +108,15 @@ def verify_key_of(settings: Config | None, kit: Kit | None) -> VerifyKey:
 
 @asynccontextmanager
 async def opened(
-    place: Place,
-    settings: Config | None,
-    kit: Kit | None,
-    target: str | None,
-    role: Role = Role.RESTORER,
+    place: Place, settings: Config | None, kit: Kit | None, target: str | None
 ) -> AsyncIterator[Store]:
-    """The archive of the one database that is meant. Raises StoreError, ConfigError, NoRestorePoint.
-
-    Reached as `role`, where the configuration has credentials of its own for it.
-    """
+    """The archive of the one database that is meant. Raises StoreError, ConfigError, NoRestorePoint."""
     async with AsyncExitStack() as stack:
         if settings is not None and target is not None:
-            store = open_target(settings.targets[target], role)
+            t = settings.targets[target]
+            store = open_store(
+                t.url, endpoint_url=t.endpoint_url, region=t.region, profile=t.profile, timeout=t.timeout
+            )
             stack.push_async_callback(store.close)
             yield prefixed(store, f"{place.name}/")
             return

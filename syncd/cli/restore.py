@@ -45,7 +45,6 @@ class Request(Place):
     at: str | None
     seq: int | None
     generation: str | None
-    passphrase_file: Path | None
     force: bool
 
 
@@ -154,13 +153,13 @@ def _from_shadow(request: Request) -> Restored:
 
 async def _from_archive(request: Request, at_ms: int | None) -> Restored:
     kit = request.kit()
-    if kit is None:
+    if request.identity is None:
         raise IdentityError(
             "restoring needs the recovery kit",
             hint="--identity kit.txt, or --from shadow on the daemon's host",
         )
     settings = request.settings()
-    identity = await open_identity(kit, request.passphrase_file)
+    identity = await open_identity(request, kit)
     if settings is None:
         return await _from_one(request, None, kit, identity, None, at_ms)
     targets = request.targets(settings)
@@ -175,12 +174,12 @@ async def _from_archive(request: Request, at_ms: int | None) -> Restored:
 async def _from_one(
     request: Request,
     settings: Config | None,
-    kit: Kit,
+    kit: Kit | None,
     identity: Identity,
     target: str | None,
     at_ms: int | None,
 ) -> Restored:
-    verify_key = verify_key_of(settings, kit)
+    verify_key = verify_key_of(settings, kit, request.verify_key)
     async with opened(request, settings, kit, target) as store:
         plan = await plan_of(
             store,

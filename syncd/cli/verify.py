@@ -5,7 +5,6 @@ import random
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any, Final
 
 import typer
@@ -36,7 +35,6 @@ class Request(Place):
     sample: str | None
     full: bool
     quick: bool
-    passphrase_file: Path | None
 
 
 def run_verify(request: Request, *, as_json: bool) -> None:
@@ -83,12 +81,12 @@ def _share(text: str | None) -> float:
 
 async def _looks(request: Request, share: float) -> list[tuple[str, Report | SyncdError]]:
     kit = request.kit()
-    if share and kit is None:
+    if share and request.identity is None:
         raise IdentityError(
             "--sample and --full open what is sealed: they need the recovery kit", hint="--identity kit.txt"
         )
     settings = request.settings()
-    identity = await open_identity(kit, request.passphrase_file) if kit and share else None
+    identity = await open_identity(request, kit) if share else None
     targets: Sequence[str | None] = [None] if settings is None else request.targets(settings)
     looks: list[tuple[str, Report | SyncdError]] = []
     for target in targets:
@@ -108,7 +106,7 @@ async def _look(
     identity: Identity | None,
     share: float,
 ) -> Report:
-    verify_key = verify_key_of(settings, kit)
+    verify_key = verify_key_of(settings, kit, request.verify_key)
     # Before anything is listed: what is stored meanwhile is not missed.
     expected = await asyncio.to_thread(_expected, request, settings, target)
     async with opened(request, settings, kit, target) as store:

@@ -1,6 +1,6 @@
 """Passphrases: read from a file, or made.
 
-- A file's passphrase is its first line, without the line break; `init` and `restore` read it alike.
+- A file's, or program's, passphrase is its first line, without the line break; all commands read it alike.
 - One that is made has 125 bits: 25 characters of Crockford's base32 (no i, l, o, u), in groups of five.
 """
 
@@ -8,6 +8,7 @@ import secrets
 from pathlib import Path
 from typing import Final
 
+from syncd.config.programs import run_program
 from syncd.config.secrets import secret_file
 from syncd.errors import ConfigError
 
@@ -32,13 +33,22 @@ def read_passphrase(path: Path) -> str:
             raw = file.read(_MAX_BYTES + 1)
     except OSError as error:
         raise ConfigError(f"passphrase file {path}: {error.strerror}") from error
+    return _first_line(f"passphrase file {path}", raw)
+
+
+def ask_passphrase(command: str) -> str:
+    """The passphrase that a program prints. Raises ConfigError, IdentityError, which never show any of it."""
+    return _first_line("what --passphrase-command prints", run_program("--passphrase-command", command))
+
+
+def _first_line(where: str, raw: bytes) -> str:
     if len(raw) > _MAX_BYTES:
-        raise ConfigError(f"passphrase file {path}: longer than {_MAX_BYTES} bytes, so not a passphrase")
+        raise ConfigError(f"{where}: longer than {_MAX_BYTES} bytes, so not a passphrase")
     try:
         passphrase = raw.decode("utf-8").partition("\n")[0].removesuffix("\r")
     except UnicodeDecodeError:
         # Without a cause: its message would show the bytes.
-        raise ConfigError(f"passphrase file {path}: not UTF-8 text") from None
+        raise ConfigError(f"{where}: not UTF-8 text") from None
     if not passphrase:
-        raise ConfigError(f"passphrase file {path}: its first line is empty")
+        raise ConfigError(f"{where}: its first line is empty")
     return passphrase

@@ -88,9 +88,6 @@ _TIMEOUT: Final = "# Of one request."
 _ENDPOINT: Final = "# Empty: Amazon's. Otherwise https://host[:port] of an S3-compatible server."
 _REGION: Final = "# Empty: what the AWS configuration says."
 _PROFILE: Final = "# A profile of the AWS configuration; empty: the default one."
-_ROLES: Final = (
-    "# Other credentials for who deletes and for who reads; empty: those above. See `syncd policy`."
-)
 _DATABASES: Final = """
 # The databases to keep safe, one table for each. targets: some of the above; without it, all.
 """
@@ -128,6 +125,11 @@ EXAMPLE: Final = Setup(
 def render(setup: Setup, *, every_option: bool = False) -> str:
     """The file's text. With `every_option`, options at their defaults are active as well."""
     return "\n".join(_lines(setup, "" if every_option else "# ")) + "\n"
+
+
+def spell_recipients(recipients: tuple[str, ...]) -> str:
+    """The option as it stands in the file, long keys wrapped."""
+    return _set("recipients", recipients)
 
 
 def _lines(setup: Setup, off: str) -> Iterator[str]:
@@ -199,10 +201,6 @@ def _target(name: str, target: TargetSetup, off: str, head: str) -> Iterator[str
         yield off + _set("region", defaults.region)
         yield _PROFILE
         yield off + _set("profile", defaults.profile)
-        yield _ROLES
-        for role in ("pruner", "restorer"):
-            yield f"{off}[targets.{_key(name)}.{role}]"
-            yield off + _set("profile", getattr(defaults, role).profile)
 
 
 def _set(key: str, value: str | float | tuple[str, ...] | None) -> str:
