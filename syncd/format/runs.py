@@ -16,6 +16,9 @@ from syncd.errors import ArchiveError
 from syncd.format.wire import Reader
 
 _COLUMNS: Final = 3
+
+Places = NDArray[np.int32]  # one for each page: a large database's map is held once, so it is small
+
 _MOST: Final = (1 << 32) - 1
 _LONGEST: Final = 5
 _CHUNK: Final = (
@@ -56,21 +59,28 @@ class Runs:
         return cls(np.array([(r.count, r.pack, r.offset) for r in runs], np.int64).reshape(-1, _COLUMNS))
 
     @classmethod
-    def of_places(cls, packs: NDArray[np.int64], offsets: NDArray[np.int64]) -> "Runs":
+    def of_places(cls, packs: Places, offsets: Places) -> "Runs":
         """The map that says of page 1, 2, ... in which pack it is, and at which offset there."""
         if not len(packs):
             return cls.of()
         breaks = np.flatnonzero((np.diff(packs) != 0) | (np.diff(offsets) != 1)) + 1
         starts = np.concatenate(([0], breaks))
         counts = np.diff(np.concatenate((starts, [len(packs)])))
-        return cls(np.stack((counts, packs[starts], offsets[starts]), axis=1))
+        return cls(np.stack((counts, packs[starts], offsets[starts]), axis=1).astype(np.int64))
 
-    def places(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Pack and offset of page 1, 2, ...: the inverse of `of_places`."""
-        counts = self.counts
-        starts = np.cumsum(counts) - counts
-        shift = np.repeat(self.offsets - starts, counts)
-        return np.repeat(self.packs, counts), np.arange(int(counts.sum()), dtype=np.int64) + shift
+    def places(self) -> tuple[Places, Places]:
+        """Pack and offset of page 1, 2, ...: the inverse of `of_places`.
+
+        In a run, the offset goes up by one for every page; at the start of each it jumps.
+        """
+        counts, offsets = self.counts, self.offsets
+        steps = np.ones(self.page_count, np.int32)
+        if len(self):
+            last = offsets + counts - 1
+            steps[np.cumsum(counts) - counts] = np.diff(offsets, prepend=0) - np.concatenate(
+                ([0], (last - offsets)[:-1])
+            )
+        return np.repeat(self.packs.astype(np.int32), counts), np.cumsum(steps, out=steps)
 
     @property
     def counts(self) -> NDArray[np.int64]:

@@ -79,8 +79,8 @@ class Packing:
     ) -> None:
         self._packs: list[PackRef] = []
         self._full = full
-        self._pack_of = np.full(page_count, _NOWHERE, np.int64)
-        self._offset_of = np.zeros(page_count, np.int64)
+        self._pack_of = np.full(page_count, _NOWHERE, np.int32)
+        self._offset_of = np.zeros(page_count, np.int32)
         last = np.zeros(page_count, np.int64)
         for change in changes:
             last[_within(change.numbers, page_count) - 1] = change.seq
@@ -131,17 +131,18 @@ class Packing:
         """Packs and map of the manifest. Raises ValueError where a page is nowhere."""
         if len(self.needed):
             raise ValueError(f"{len(self.needed)} pages are in no pack")
-        used, index = np.unique(self._pack_of, return_inverse=True)
-        packs = tuple(self._packs[i] for i in used)
-        return packs, Runs.of_places(index.astype(np.int64), self._offset_of)
+        used = np.bincount(self._pack_of, minlength=len(self._packs)) > 0
+        packs = tuple(ref for ref, is_used in zip(self._packs, used, strict=True) if is_used)
+        index = np.cumsum(used, dtype=np.int32) - 1
+        return packs, Runs.of_places(index[self._pack_of], self._offset_of)
 
     def _take_base(self, base: Base, last: Numbers) -> None:
         packs, offsets = base.runs.places()
         count = min(len(packs), len(last))
-        live = np.flatnonzero(last[:count] <= base.seq)
+        live = last[:count] <= base.seq
         self._packs.extend(base.packs)
-        self._pack_of[live] = packs[live]
-        self._offset_of[live] = offsets[live]
+        np.copyto(self._pack_of[:count], packs[:count], where=live)
+        np.copyto(self._offset_of[:count], offsets[:count], where=live)
 
     def _take(self, pack: KnownPack, last: Numbers) -> None:
         inside = np.flatnonzero(pack.numbers <= len(last))

@@ -51,8 +51,8 @@ def test_what_is_malformed_is_refused(raw: bytes, reason: str) -> None:
 
 @given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 9)), max_size=30))
 def test_places_and_runs_are_each_other(places: list[tuple[int, int]]) -> None:
-    packs = np.array([pack for pack, _ in places], np.int64)
-    offsets = np.array([offset for _, offset in places], np.int64)
+    packs = np.array([pack for pack, _ in places], np.int32)
+    offsets = np.array([offset for _, offset in places], np.int32)
     runs = Runs.of_places(packs, offsets)
     again = runs.places()
     assert np.array_equal(again[0], packs)
