@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from syncd import __version__, notify
+from syncd.access import Access, open_access
 from syncd.clock import Clock
 from syncd.config import Config, check_unwritable, load, warnings
 from syncd.control import listening
@@ -28,8 +29,6 @@ from syncd.log import Event, Log, configure, logger_for
 from syncd.replica import Replica, Sealing, open_replica
 from syncd.replicate import Replicator
 from syncd.ship import Shipper
-from syncd.store import open_store, prefixed
-from syncd.store.base import Store
 
 _REOPEN_SECONDS: Final = 5.0
 _ONCE_PATIENCE: Final = 60.0
@@ -163,7 +162,7 @@ class Daemon:
             config = load(self._path)
         return config, read_sealing(config)
 
-    async def _keep(self, name: str, stores: dict[str, Store], ends: asyncio.Event) -> None:
+    async def _keep(self, name: str, stores: dict[str, Access], ends: asyncio.Event) -> None:
         """Keep one database until `ends`; open it again where its state fails."""
         log = logger_for(database=name)
         while not ends.is_set():
@@ -177,7 +176,7 @@ class Daemon:
                     async with asyncio.timeout(_REOPEN_SECONDS):
                         await ends.wait()
 
-    async def _tasks(self, replica: Replica, stores: dict[str, Store], ends: asyncio.Event) -> None:
+    async def _tasks(self, replica: Replica, stores: dict[str, Access], ends: asyncio.Event) -> None:
         replicator, shippers = self._workers(replica, stores)
         try:
             async with asyncio.TaskGroup() as group:
@@ -187,7 +186,7 @@ class Daemon:
                     group.create_task(replicator.run()),
                     group.create_task(self._note_stored(replica)),
                     group.create_task(replica.expire_keys()),
-                    group.create_task(run_jobs(replica, tasks_of(replica, self._config, shippers))),
+                    group.create_task(run_jobs(replica, tasks_of(replica, self._config, shippers, stores))),
                     *(group.create_task(shipper.run()) for shipper in shippers.values()),
                 ]
                 await ends.wait()
@@ -210,12 +209,12 @@ class Daemon:
             if isinstance(result, BaseException) and not isinstance(result, SyncdError):
                 raise result
 
-    async def _once(self, name: str, stores: dict[str, Store]) -> None:
+    async def _once(self, name: str, stores: dict[str, Access]) -> None:
         async with self._replica(name, logger_for(database=name)) as replica:
             shippers = await self._catch_up(replica, stores)
-            await run_due_jobs(replica, tasks_of(replica, self._config, shippers))
+            await run_due_jobs(replica, tasks_of(replica, self._config, shippers, stores))
 
-    async def _catch_up(self, replica: Replica, stores: dict[str, Store]) -> dict[str, Shipper]:
+    async def _catch_up(self, replica: Replica, stores: dict[str, Access]) -> dict[str, Shipper]:
         """Capture what is committed now, and ship it. Raises the first SyncdError met."""
         replicator, shippers = self._workers(replica, stores)
         try:
@@ -235,7 +234,7 @@ class Daemon:
                 raise result
         return shippers
 
-    def _workers(self, replica: Replica, stores: dict[str, Store]) -> tuple[Replicator, dict[str, Shipper]]:
+    def _workers(self, replica: Replica, stores: dict[str, Access]) -> tuple[Replicator, dict[str, Shipper]]:
         config = self._config
         batch = config.batch_of(replica.name)
         replicator = Replicator(
@@ -249,7 +248,7 @@ class Daemon:
             target: Shipper(
                 replica,
                 target,
-                prefixed(stores[target], f"{replica.name}/"),
+                stores[target].below(f"{replica.name}/").writer,
                 delta_share=config.snapshot_of(replica.name).delta_share,
             )
             for target in config.targets_of(replica.name)
@@ -273,22 +272,15 @@ class Daemon:
             await replica.close()
 
     @asynccontextmanager
-    async def _opened(self) -> AsyncIterator[dict[str, Store]]:
+    async def _opened(self) -> AsyncIterator[dict[str, Access]]:
         """The state directory locked, the stores open."""
         config = self._config
         async with AsyncExitStack() as stack:
             stack.enter_context(locked(config.state_dir))
-            stores: dict[str, Store] = {}
+            stores: dict[str, Access] = {}
             for name, target in config.targets.items():
-                store = open_store(
-                    target.url,
-                    endpoint_url=target.endpoint_url,
-                    region=target.region,
-                    profile=target.profile,
-                    timeout=target.timeout,
-                )
-                stack.push_async_callback(store.close)
-                stores[name] = store
+                stores[name] = open_access(target)
+                stack.push_async_callback(stores[name].close)
             yield stores
 
     async def _note_stored(self, replica: Replica) -> None:

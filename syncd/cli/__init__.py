@@ -10,7 +10,7 @@ from typing import Annotated, Final, NoReturn
 
 import typer
 
-from syncd.cli import keeping, keys
+from syncd.cli import access, keeping, keys
 from syncd.cli.options import (
     ArchiveOption,
     ConfigOption,
@@ -320,6 +320,7 @@ def status_command(config: ConfigOption = None, *, as_json: JsonOption = False) 
 
 app.add_typer(keeping.app)
 app.add_typer(keys.app, name="keys")
+app.add_typer(access.app)
 
 
 def main() -> NoReturn:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import typer
 
+from syncd.access import open_target
 from syncd.cli import check_exclusive
 from syncd.config import Config, find, load
 from syncd.config.kits import is_pem_file, read_kit
@@ -25,6 +26,7 @@ from syncd.format.names import GENERATIONS, epochs_dir, parse_generation
 from syncd.policy.plan import Plan
 from syncd.store import open_store, prefixed
 from syncd.store.base import Store
+from syncd.store.iam import Role
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,15 +110,19 @@ def verify_key_of(settings: Config | None, kit: Kit | None, given: str | None = 
 
 @asynccontextmanager
 async def opened(
-    place: Place, settings: Config | None, kit: Kit | None, target: str | None
+    place: Place,
+    settings: Config | None,
+    kit: Kit | None,
+    target: str | None,
+    role: Role = Role.RESTORER,
 ) -> AsyncIterator[Store]:
-    """The archive of the one database that is meant. Raises StoreError, ConfigError, NoRestorePoint."""
+    """The archive of the one database that is meant. Raises StoreError, ConfigError, NoRestorePoint.
+
+    Reached as `role`, where the configuration has credentials of its own for it.
+    """
     async with AsyncExitStack() as stack:
         if settings is not None and target is not None:
-            t = settings.targets[target]
-            store = open_store(
-                t.url, endpoint_url=t.endpoint_url, region=t.region, profile=t.profile, timeout=t.timeout
-            )
+            store = open_target(settings.targets[target], role)
             stack.push_async_callback(store.close)
             yield prefixed(store, f"{place.name}/")
             return

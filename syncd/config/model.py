@@ -293,7 +293,8 @@ class Credentials(Section):
 class Target(Section):
     """`[targets.NAME]`: one place that deltas and snapshots go to.
 
-    The options behind `timeout` are for buckets; empty means what the AWS configuration says.
+    The options behind `timeout` are for buckets; empty means what the AWS configuration says, for the
+    pruner and the restorer what the target says.
     """
 
     url: Annotated[str, AfterValidator(check_url)]
@@ -301,6 +302,8 @@ class Target(Section):
     endpoint_url: Annotated[str, AfterValidator(check_endpoint)] = ""
     region: str = ""
     profile: str = ""
+    pruner: Credentials = Credentials()
+    restorer: Credentials = Credentials()
 
     @property
     def place(self) -> DirectoryUrl | BucketUrl:

@@ -88,6 +88,9 @@ _TIMEOUT: Final = "# Of one request."
 _ENDPOINT: Final = "# Empty: Amazon's. Otherwise https://host[:port] of an S3-compatible server."
 _REGION: Final = "# Empty: what the AWS configuration says."
 _PROFILE: Final = "# A profile of the AWS configuration; empty: the default one."
+_ROLES: Final = (
+    "# Other credentials for who deletes and for who reads; empty: those above. See `syncd policy`."
+)
 _DATABASES: Final = """
 # The databases to keep safe, one table for each. targets: some of the above; without it, all.
 """
@@ -201,6 +204,10 @@ def _target(name: str, target: TargetSetup, off: str, head: str) -> Iterator[str
         yield off + _set("region", defaults.region)
         yield _PROFILE
         yield off + _set("profile", defaults.profile)
+        yield _ROLES
+        for role in ("pruner", "restorer"):
+            yield f"{off}[targets.{_key(name)}.{role}]"
+            yield off + _set("profile", getattr(defaults, role).profile)
 
 
 def _set(key: str, value: str | float | tuple[str, ...] | None) -> str:
