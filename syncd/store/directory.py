@@ -124,6 +124,7 @@ class DirectoryStore(Store):
             above /= part
             with contextlib.suppress(FileExistsError):
                 above.mkdir(mode=0o700)
+                _adopt(above)
 
     def _create(self, path: Path, data: bytes) -> None:
         temporary = path.with_name(f"~{secrets.token_hex(8)}")
@@ -133,6 +134,7 @@ class DirectoryStore(Store):
                 file.write(data)
                 file.flush()
                 os.fsync(descriptor)
+            _adopt(temporary)
             self._publish(temporary, path, data)
         finally:
             temporary.unlink(missing_ok=True)
@@ -241,6 +243,13 @@ class DirectoryStore(Store):
             if error.errno in _REFUSED:
                 raise StoreRefused(message, hint=_REFUSED[error.errno]) from error
             raise StoreUnavailable(message) from error
+
+
+def _adopt(path: Path) -> None:
+    """What root makes, in a restore say, belongs to its directory's owner, the daemon."""
+    if os.geteuid() == 0:
+        owner = path.parent.stat()
+        os.chown(path, owner.st_uid, owner.st_gid)
 
 
 def _fsync_directory(directory: Path) -> None:

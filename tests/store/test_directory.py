@@ -231,3 +231,13 @@ async def test_a_killed_writer_leaves_whole_objects_only(root: Path) -> None:
 def test_a_relative_root_is_a_defect() -> None:
     with pytest.raises(ValueError, match="absolute"):
         DirectoryStore(Path("store"))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make files of others")
+async def test_what_root_puts_belongs_to_the_owner_of_the_directory(tmp_path: Path) -> None:
+    root = tmp_path / "archive"
+    root.mkdir()
+    os.chown(root, 65534, 65534)
+    store = DirectoryStore(root)
+    await store.put("leases/one", b"x")
+    assert (root / "leases").stat().st_uid == (root / "leases" / "one").stat().st_uid == 65534
