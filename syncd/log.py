@@ -110,6 +110,9 @@ class Event(StrEnum):
     TARGET_REFUSED = "target.refused"
     # Another daemon writes to the same archive: error, hint.
     TARGET_CONFLICTED = "target.conflicted"
+    # The newest objects that the target acknowledged are gone; it begins again with a snapshot: target,
+    # missing, head (what it acknowledged last).
+    TARGET_ROLLED_BACK = "target.rolled_back"
     # After a crash, pages were brought from the outbox to the shadow: seq, pages.
     REDO_REPLAYED = "redo.replayed"
     # syncd's own state failed; it is closed and opened again: error, retry_ms.
@@ -134,6 +137,7 @@ _ERRORS: Final = frozenset(
     {
         Event.TARGET_REFUSED,
         Event.TARGET_CONFLICTED,
+        Event.TARGET_ROLLED_BACK,
         Event.STATE_FAILED,
         Event.PRUNE_STOPPED,
         Event.DRILL_FAILED,

@@ -4,6 +4,8 @@
 - Everything is created under a name that can only be created once. An object that is there already is
   read back: ours, from a shipment whose answer was lost, or another daemon's, which is a conflict.
 - All the consecutive deltas that wait go into one object (bounded): a slow link gets fewer, larger ones.
+- At its start and at every snapshot it looks whether the newest objects are still there. A target that
+  lost them was set back: that is told, and it begins again with a snapshot.
 - What a retry can help is retried with a growing delay, visible in `status`; the rest parks the target.
   No target holds another back.
 """
@@ -15,13 +17,14 @@ from typing import Final
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, wait_random_exponential
 
 from syncd.archive import read_bundle, sign_bundle
-from syncd.errors import ArchiveError, ConflictError, ObjectExists, StoreError, SyncdError
+from syncd.errors import ArchiveError, ConflictError, ObjectExists, StoreError, StoreRefused, SyncdError
 from syncd.format.bundle import Bundle
-from syncd.format.names import deltas_name
+from syncd.format.head import Head
+from syncd.format.names import deltas_name, snapshot_name
 from syncd.log import Event
 from syncd.replica import Replica
 from syncd.snapshot import Snapshot, conflict, read_back, ship_epochs, take_snapshot
-from syncd.state import Outgoing
+from syncd.state import Outgoing, Stored
 from syncd.store.base import Store
 from syncd.store.probe import probe
 
@@ -47,6 +50,7 @@ class Shipper:
         self._target = target
         self.store = store
         self._probed = False
+        self._looked = False
         self._failed = False
         self._delta_share = delta_share
         self.snapshot_due = asyncio.Event()
@@ -79,6 +83,7 @@ class Shipper:
         if not self._probed:
             await probe(self.store)
             self._probed = True
+        await self._look_back()
         while await self._step():
             pass
         target = await self._replica.state.target(self._target)
@@ -90,6 +95,30 @@ class Shipper:
         if self._failed:
             self._failed = False
             self._replica.log(Event.TARGET_RECOVERED, target=self._target)
+
+    async def _look_back(self) -> None:
+        """Once: whether the newest that the target acknowledged is still there. If not, it begins again.
+
+        Retention never removes the newest snapshot, nor the last bundle behind it. Raises StoreError.
+        """
+        chain, target = self._replica.chain, await self._replica.state.target(self._target)
+        if self._looked or chain is None or target.snapshot is None:
+            self._looked = chain is not None
+            return
+        newest = {snapshot_name(chain.generation, target.snapshot)}
+        if target.cursor is not None and target.cursor > target.snapshot and target.head_object:
+            newest.add(target.head_object)
+        try:
+            lost = [name for name in sorted(newest) if not await self._is_there(name)]
+        except StoreRefused:
+            lost = []  # it may not list: then only others can tell
+        self._looked = True
+        if lost:
+            self._replica.log(Event.TARGET_ROLLED_BACK, target=self._target, missing=lost, head=target.head)
+            await self._replica.state.begin_again(self._target)
+
+    async def _is_there(self, name: str) -> bool:
+        return any([info.name == name async for info in self.store.objects(name)])
 
     def _consider_snapshot(self, delta_bytes: int) -> None:
         chain = self._replica.chain
@@ -120,6 +149,8 @@ class Shipper:
         None where there is nothing new, or where the target's first one is still to come. A `whole` one
         makes no use of what is stored: for a target on which packs were found damaged.
         """
+        self._looked = False
+        await self._look_back()
         async with self._snapshotting:
             if whole:
                 await self._replica.state.snapshots.forget(self._target)
@@ -127,6 +158,8 @@ class Shipper:
                 self._changed.clear()
                 chain = self._replica.chain
                 target = await self._replica.state.target(self._target)
+                if target.snapshot is None:
+                    self._wake.set()  # `ship` takes the first one
                 if chain is None or target.snapshot in {None, chain.seq}:
                     return None
                 taken = await take_snapshot(
@@ -159,7 +192,8 @@ class Shipper:
             raw = await read_back(self.store, name)
             waiting = waiting[: self._already_there(raw, bundle, e)]
         now_ms = replica.clock.now_ms()
-        await replica.state.stored(self._target, waiting, now_ms)
+        head = Head.of(generation, waiting[-1].sealed.seq, raw)
+        await replica.state.stored(self._target, waiting, now_ms, Stored(name, head))
         replica.log(
             Event.DELTAS_STORED,
             target=self._target,

@@ -126,6 +126,7 @@ def _target(target: TargetState, now_ms: int) -> dict[str, Any]:
         "state": target.state,
         "stored": stored,
         "snapshot_seq": target.snapshot,
+        "head": target.head or None,
         "waiting_bytes": target.waiting_bytes,
         "error": target.error,
         "error_at": format_time(target.error_ms) if target.error_ms else None,

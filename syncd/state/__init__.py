@@ -18,6 +18,7 @@ from syncd.state.records import (
     Outgoing,
     Redo,
     Status,
+    Stored,
     TargetState,
 )
 from syncd.state.snapshots import Known, decode_changes
@@ -33,6 +34,7 @@ __all__ = [
     "Redo",
     "State",
     "Status",
+    "Stored",
     "TargetState",
     "decode_changes",
     "note_job",

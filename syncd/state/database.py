@@ -17,12 +17,13 @@ from syncd.state.records import (
     Chain,
     Outgoing,
     Redo,
+    Stored,
     TargetState,
     chain_of,
     encode_pages,
     target_of,
 )
-from syncd.state.snapshots import SnapshotTables, trim
+from syncd.state.snapshots import SnapshotTables, put_head, trim
 
 _VERSION: Final = 2
 _MERGE_AFTER: Final = 1024  # deltas
@@ -59,6 +60,9 @@ ALTER TABLE target ADD COLUMN map BLOB;
 ALTER TABLE target ADD COLUMN map_seq INTEGER;
 ALTER TABLE target ADD COLUMN attempt INTEGER;
 ALTER TABLE target ADD COLUMN delta_bytes INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE target ADD COLUMN head TEXT NOT NULL DEFAULT '';
+ALTER TABLE target ADD COLUMN head_seq INTEGER;
+ALTER TABLE target ADD COLUMN head_object TEXT NOT NULL DEFAULT '';
 CREATE TABLE changed (seq INTEGER PRIMARY KEY, pages BLOB NOT NULL);
 CREATE TABLE pack (
     target TEXT NOT NULL, id BLOB NOT NULL, size INTEGER NOT NULL, sha256 BLOB NOT NULL, seq INTEGER NOT NULL,
@@ -95,7 +99,8 @@ class State:
                 run(f"DELETE FROM {table}")  # noqa: S608 - the names stand above
             run(
                 "UPDATE target SET cursor = NULL, snapshot = NULL, stored = NULL, epoch = 0,"
-                " map = NULL, map_seq = NULL, attempt = NULL, delta_bytes = 0, state = 'waiting', error = ''"
+                " map = NULL, map_seq = NULL, attempt = NULL, delta_bytes = 0,"
+                " head = '', head_seq = NULL, head_object = '', state = 'waiting', error = ''"
             )
             _put_chain(run, chain)
 
@@ -211,14 +216,18 @@ class State:
         async with self._connection.transaction() as run:
             run("UPDATE target SET epoch = ? WHERE name = ?", number, name)
 
-    async def stored(self, name: str, sent: Sequence[Outgoing], now_ms: int) -> None:
-        """The target has these deltas; what nobody needs any more goes."""
+    async def stored(
+        self, name: str, sent: Sequence[Outgoing], now_ms: int, bundle: Stored | None = None
+    ) -> None:
+        """The target has these deltas, in this object; what nobody needs any more goes."""
         async with self._connection.transaction() as run:
             run(
                 "UPDATE target SET cursor = ?, delta_bytes = delta_bytes + ?, state = 'ok', error = ''"
                 " WHERE name = ?",
                 *(sent[-1].sealed.seq, sum(len(delta.sealed.sealed) for delta in sent), name),
             )
+            if bundle is not None:
+                put_head(run, name, bundle)
             for delta in reversed(sent):
                 if delta.boundary:
                     run(
@@ -227,6 +236,15 @@ class State:
                     )
                     break
             trim(run)
+
+    async def begin_again(self, name: str) -> None:
+        """The target lost what it had: it begins with a snapshot, as a new one does."""
+        async with self._connection.transaction() as run:
+            run(
+                "UPDATE target SET cursor = NULL, snapshot = NULL, stored = NULL, head = '', head_seq = NULL,"
+                " head_object = '' WHERE name = ?",
+                name,
+            )
 
     async def set_target(self, name: str, state: str, error: str = "", now_ms: int = 0) -> None:
         """For `status`: what the target is doing, and its last error."""

@@ -8,6 +8,7 @@ from typing import Any, Final
 import numpy as np
 
 from syncd.format.delta import SealedDelta
+from syncd.format.head import Head
 from syncd.model import Digest
 from syncd.policy.packing import Numbers
 
@@ -20,7 +21,8 @@ _PAGES_LEVEL: Final = 1
 TARGETS_QUERY: Final = (
     "SELECT t.name, t.url, t.cursor, t.snapshot, t.stored, t.stored_ms, t.captured_ms, t.epoch, t.state,"
     " t.error, t.error_ms, t.delta_bytes,"
-    " (SELECT coalesce(sum(size), 0) FROM delta d WHERE t.cursor IS NOT NULL AND d.seq > t.cursor)"
+    " (SELECT coalesce(sum(size), 0) FROM delta d WHERE t.cursor IS NOT NULL AND d.seq > t.cursor),"
+    " t.head, t.head_object"
     " FROM target t"
 )
 
@@ -65,12 +67,21 @@ class Redo:
 
 
 @dataclass(frozen=True, slots=True)
+class Stored:
+    """A signed object that a target acknowledged: its name, and the head that it is."""
+
+    name: str
+    head: Head
+
+
+@dataclass(frozen=True, slots=True)
 class TargetState:
     """What is known of one target.
 
     `cursor` is the last delta it has, or the snapshot being taken for it; None before that. `snapshot`
     is the newest complete one; `stored` the newest boundary that can be restored from there.
-    `delta_bytes` were stored since that snapshot.
+    `delta_bytes` were stored since that snapshot. `head` is the newest head that it acknowledged (see
+    format.head), empty before that, and `head_object` the name of its object.
     """
 
     name: str
@@ -86,6 +97,8 @@ class TargetState:
     error_ms: int
     delta_bytes: int = 0
     waiting_bytes: int = 0
+    head: str = ""
+    head_object: str = ""
 
 
 @dataclass(frozen=True, slots=True)

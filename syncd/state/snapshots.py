@@ -8,10 +8,12 @@ from typing import Final
 
 import numpy as np
 
+from syncd.format.head import Head
 from syncd.format.manifest import Manifest, PackRef, decode_manifest
+from syncd.format.names import snapshot_name
 from syncd.policy.packing import Base, Change, KnownPack, Numbers
 from syncd.state.connection import Connection, Run
-from syncd.state.records import decode_pages, encode_pages
+from syncd.state.records import Stored, decode_pages, encode_pages
 
 # Positions that some target has packs of, or is making some at.
 _BOUNDARIES: Final = (
@@ -109,6 +111,8 @@ class SnapshotTables:
                 " state = 'ok', error = '' WHERE name = ?3",
                 *(seq, raw, name),
             )
+            head = Head.of(manifest.generation, seq, raw)
+            put_head(run, name, Stored(snapshot_name(manifest.generation, seq), head), newer=True)
             run("DELETE FROM pack WHERE target = ?", name)
             run(
                 f"DELETE FROM changed WHERE seq <= (SELECT min(seq) FROM ({_BOUNDARIES}))"  # noqa: S608 - a constant
@@ -132,6 +136,15 @@ class SnapshotTables:
 def decode_changes(rows: Sequence[tuple[int, bytes]]) -> list[Change]:
     """What `SnapshotTables.changes` gave."""
     return [Change(seq, decode_pages(pages)) for seq, pages in rows]
+
+
+def put_head(run: Run, target: str, stored: Stored, *, newer: bool = False) -> None:
+    """What the target acknowledged; with `newer`, only where it goes further than what it had."""
+    run(
+        "UPDATE target SET head = ?1, head_seq = ?2, head_object = ?3"
+        " WHERE name = ?4 AND (head_seq IS NULL OR ?2 > head_seq OR NOT ?5)",
+        *(str(stored.head), stored.head.seq, stored.name, target, newer),
+    )
 
 
 def trim(run: Run) -> None:

@@ -3,15 +3,20 @@
 import asyncio
 import contextlib
 import dataclasses
+from collections.abc import AsyncIterator
 
 import pytest
 from typing_extensions import override
 
 from syncd.errors import ConflictError, StoreRefused, StoreUnavailable
 from syncd.format.bundle import decode_bundle
+from syncd.heads import Heads
 from syncd.log import Event
+from syncd.replica import Replica
 from syncd.ship import Shipper
+from syncd.store.base import ObjectInfo
 from syncd.store.memory import Held, MemoryStore
+from tests.support.fakes import SIGNING_KEY
 from tests.support.faultstore import Fault, FaultStore
 from tests.verbs.bench import Bench, stop
 
@@ -64,7 +69,7 @@ async def test_a_lost_acknowledgement_is_found_out(bench: Bench) -> None:
         await bench.capture(replica)
         store = FaultStore(bench.store())
         shipper = Shipper(replica, "main", store)
-        shipper._probed = True
+        shipper._probed = shipper._looked = True
         store._faults[1] = Fault.LOSE_ACK
         with pytest.raises(StoreUnavailable):
             await shipper.ship()
@@ -81,7 +86,7 @@ async def test_a_lost_acknowledgement_of_fewer_deltas_than_wait_now(bench: Bench
         bench.sql(ROW)
         await bench.capture(replica)
         shipper = Shipper(replica, "main", FaultStore(bench.store(), {1: Fault.LOSE_ACK}))
-        shipper._probed = True
+        shipper._probed = shipper._looked = True
         with pytest.raises(StoreUnavailable):
             await shipper.ship()
         for _ in range(2):
@@ -294,3 +299,83 @@ async def test_a_snapshot_at_another_time_is_a_conflict(bench: Bench) -> None:
         replica.chain = dataclasses.replace(replica.chain, captured_ms=1)
         with pytest.raises(ConflictError):
             await bench.ship(replica)
+
+
+async def cut_tail(bench: Bench, replica: Replica) -> str:
+    """Three shipments; then the newest bundle is gone. Its name."""
+    await bench.capture(replica)
+    await bench.ship(replica)
+    for _ in range(2):
+        bench.sql(ROW)
+        await bench.capture(replica)
+        await bench.ship(replica)
+    newest = max(name for name in bench.held if "/deltas/" in name)
+    del bench.held[newest]
+    return newest
+
+
+async def test_a_target_that_was_set_back_is_told_and_begins_again(bench: Bench) -> None:
+    async with bench.replica() as replica:
+        newest = await cut_tail(bench, replica)
+        head = (await replica.state.target("main")).head
+        await bench.ship(replica)
+        assert bench.log.of(Event.TARGET_ROLLED_BACK) == [
+            {"target": "main", "missing": [newest], "head": head}
+        ]
+        bench.sql(ROW)
+        await bench.capture(replica)
+        await bench.ship(replica)
+        assert len(bench.log.of(Event.TARGET_ROLLED_BACK)) == 1
+    for seq in (2, 3):
+        assert (await bench.restore(seq=seq))[1] == bench.truth[seq]
+
+
+async def test_a_snapshot_that_is_due_finds_it_too(bench: Bench) -> None:
+    async with bench.replica() as replica:
+        await bench.capture(replica)
+        shipper = Shipper(replica, "main", bench.store())
+        await shipper.ship()
+        bench.sql(ROW)
+        await bench.capture(replica)
+        await shipper.ship()
+        for name in [name for name in bench.held if "/snapshots/" in name]:
+            del bench.held[name]
+        await shipper.ship()
+        assert bench.log.of(Event.TARGET_ROLLED_BACK) == []
+        assert await shipper.snapshot("it is due") is None
+        await shipper.ship()
+        assert len(bench.log.of(Event.TARGET_ROLLED_BACK)) == 1
+    assert (await bench.restore())[1] == bench.truth[1]
+
+
+async def test_who_may_not_list_is_not_told(bench: Bench) -> None:
+    class Blind(MemoryStore):
+        @override
+        async def objects(self, prefix: str, *, after: str = "") -> AsyncIterator[ObjectInfo]:
+            raise StoreRefused("it may not list")
+            yield  # an async generator
+
+    async with bench.replica() as replica:
+        await cut_tail(bench, replica)
+        await bench.ship(replica, Blind(held=bench.held, clock=bench.clock))
+        assert bench.log.of(Event.TARGET_ROLLED_BACK) == []
+
+
+async def test_the_head_of_a_target_is_that_of_its_newest_object(bench: Bench) -> None:
+    async with bench.replica() as replica:
+        heads = Heads(bench.store(), database="chat", verify_key=SIGNING_KEY.verify_key)
+        await bench.capture(replica)
+        for _ in range(3):
+            await bench.ship(replica)
+            assert replica.chain is not None
+            newest = await heads.newest(replica.chain.generation)
+            target = await replica.state.target("main")
+            assert newest is not None
+            assert (target.head, target.head_object) == (str(newest.head), newest.object)
+            assert newest.head.seq == replica.chain.seq
+            bench.sql(ROW)
+            await bench.capture(replica)
+        await bench.ship(replica)
+        before = (await replica.state.target("main")).head
+        await Shipper(replica, "main", bench.store()).snapshot("it is due")
+        assert (await replica.state.target("main")).head == before
