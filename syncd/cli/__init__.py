@@ -162,6 +162,10 @@ def restore_command(
     ] = None,
     archive: ArchiveOption = None,
     endpoint_url: EndpointOption = "",
+    expect_head: Annotated[
+        str | None,
+        typer.Option(metavar="HEAD", help="Refuse an archive older than this head, see `syncd log`."),
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace FILE if it exists.")] = False,
     as_json: JsonOption = False,
     config: ConfigOption = None,
@@ -176,6 +180,7 @@ def restore_command(
             at=at,
             seq=seq,
             generation=generation,
+            expect_head=expect_head,
             identity=identity,
             passphrase_file=passphrase_file,
             passphrase_command=passphrase_command,

@@ -9,6 +9,7 @@ from syncd.cli.places import Place, contents_of, opened, verify_key_of
 from syncd.contents import Contents
 from syncd.envelope.keys import VerifyKey
 from syncd.format.names import deltas_name
+from syncd.heads import Heads
 from syncd.model import format_time
 from syncd.policy.plan import BundleEntry
 from syncd.store.base import Store
@@ -22,7 +23,7 @@ def run_log(place: Place, *, as_json: bool) -> None:
         return
     for generation in rows:
         print_table(
-            f"generation {generation['generation']}",
+            f"generation {generation['generation']}, head {generation['head'] or 'none'}",
             ("what", "seq", "time", "size", "objects"),
             [
                 (
@@ -43,11 +44,21 @@ async def _rows(place: Place) -> list[dict[str, Any]]:
     target = place.targets(settings)[0] if settings else None
     verify_key = verify_key_of(settings, kit, place.verify_key)
     async with opened(place, settings, kit, target) as store:
+        heads = Heads(store, database=place.name, verify_key=verify_key)
         contents = await contents_of(store, place.name, kit, verify_key)
         return [
-            {"generation": generation, "entries": await _entries(store, contents, generation, verify_key)}
+            {
+                "generation": generation,
+                "head": await _head(heads, generation),
+                "entries": await _entries(store, contents, generation, verify_key),
+            }
             for generation in contents.generations
         ]
+
+
+async def _head(heads: Heads, generation: str) -> str | None:
+    newest = await heads.newest(generation)
+    return str(newest.head) if newest else None
 
 
 async def _entries(

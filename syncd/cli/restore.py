@@ -29,7 +29,9 @@ from syncd.destination import copy_shadow
 from syncd.envelope.keys import Identity
 from syncd.envelope.kit import Kit
 from syncd.errors import ArchiveError, ConfigError, IdentityError, NoRestorePoint, StateError, StoreError
+from syncd.format.head import Head
 from syncd.format.wire import check_ms
+from syncd.heads import Heads
 from syncd.model import format_time, parse_time
 from syncd.restore import Restore, Restored
 from syncd.state import SHADOW_FILE, STATE_FILE, read_status
@@ -46,6 +48,7 @@ class Request(Place):
     seq: int | None
     generation: str | None
     force: bool
+    expect_head: str | None = None
 
 
 class Bar:
@@ -73,6 +76,8 @@ def run_restore(request: Request, *, as_json: bool) -> None:
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     started = time.monotonic()
     at_ms = _parse_at(request.at)
+    if request.expect_head is not None:
+        _parse_head(request.expect_head)
     restored = (
         _from_shadow(request) if request.source == _SHADOW else asyncio.run(_from_archive(request, at_ms))
     )
@@ -114,9 +119,24 @@ def _parse_at(text: str | None) -> int | None:
     return at_ms
 
 
+def _parse_head(text: str) -> Head:
+    try:
+        return Head.parse(text)
+    except ValueError as e:
+        raise ConfigError(
+            f"--expect-head: {e}",
+            hint="`syncd log` prints heads, `syncd status --json` too; keep one elsewhere",
+        ) from e
+
+
 def _from_shadow(request: Request) -> Restored:
     """Copy what lies on this host: no network, no key."""
-    for option, value in (("--at", request.at), ("--seq", request.seq), ("--archive", request.archive)):
+    for option, value in (
+        ("--at", request.at),
+        ("--seq", request.seq),
+        ("--archive", request.archive),
+        ("--expect-head", request.expect_head),
+    ):
         if value is not None:
             raise ConfigError(
                 f"{option} does not go with --from shadow", hint="the shadow is the newest state"
@@ -181,6 +201,9 @@ async def _from_one(
 ) -> Restored:
     verify_key = verify_key_of(settings, kit, request.verify_key)
     async with opened(request, settings, kit, target) as store:
+        if request.expect_head is not None:
+            heads = Heads(store, database=request.name, verify_key=verify_key)
+            await heads.check(_parse_head(request.expect_head))
         plan = await plan_of(
             store,
             request.name,

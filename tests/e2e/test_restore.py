@@ -123,6 +123,30 @@ def test_a_bare_archive_elsewhere(kept: Kept, tmp_path: Path, named: str) -> Non
     assert [path.name for path in home.iterdir()] == ["restored.db"]
 
 
+def test_an_archive_that_lost_its_newest_objects(kept: Kept, to: Path, tmp_path: Path, quick: Zygote) -> None:
+    """Nothing in what is left tells; a head that was kept elsewhere does."""
+    archive = shutil.copytree(kept.site.archive, tmp_path / "archive")
+    where = ("--archive", archive.as_uri(), "--identity", kept.site.kit)
+    restoring = ("restore", *where, "--passphrase-file", kept.site.passphrase, "--to", to)
+    (generation,) = succeeded(quick("log", *where, "--json")).json
+    head = generation["head"]
+    status = succeeded(quick("status", "--config", kept.site.config, "--json")).json
+    assert status["databases"]["chat"]["targets"]["local"]["head"] == head
+    assert head.split(":")[1] == str(kept.last.seq)
+    assert head in succeeded(quick("log", *where)).out.replace("\n", "")
+    succeeded(quick(*restoring, "--expect-head", head))
+    assert to.read_bytes() == kept.last.truth
+    to.unlink()
+    max((archive / "chat" / "generations" / generation["generation"] / "deltas").iterdir()).unlink()
+    assert_refused(
+        quick(*restoring, "--expect-head", head), 15, "the archive ends at", "what was newer is gone"
+    )
+    assert not to.exists()
+    assert_refused(quick(*restoring, "--expect-head", head[:-1]), 10, "--expect-head", "is no head")
+    succeeded(quick(*restoring))
+    assert to.read_bytes() == kept.points[-2].truth
+
+
 def test_the_kit_alone_knows_where_the_archive_is(kept: Kept, to: Path, quick: Zygote) -> None:
     succeeded(quick("restore", *kept.site.kit_options, "--to", to, cwd=to.parent))
     assert to.read_bytes() == kept.last.truth
