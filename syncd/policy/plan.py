@@ -88,10 +88,11 @@ def plan_from(
 ) -> Plan:
     """The plan that begins with `chosen`.
 
-    The last bundle that begins at or before the snapshot may reach over it, so it is read too.
+    The last bundle that begins at or before the snapshot may reach over it, so it is read too: unless the
+    next one begins right behind the snapshot. Retention keeps no more than that, and no lease asks for more.
     """
     mine = sorted((b for b in bundles if b.generation == chosen.generation), key=lambda b: b.first_seq)
-    start = sum(1 for b in mine if b.first_seq <= chosen.seq)
+    start = sum(1 for b in mine if b.first_seq <= chosen.seq + 1)
     wanted = [b for b in mine[max(0, start - 1) :] if seq is None or b.first_seq <= seq]
     later = [s.seq for s in snapshots if s.generation == chosen.generation and s.seq > chosen.seq]
     return Plan(chosen, tuple(wanted), at_ms, seq, min(later, default=None))

@@ -9,7 +9,8 @@
 - Order is (generation, seq). What is dated in the future neither counts nor goes: with restic 0.14, three
   snapshots dated 2099 made `--keep-daily 3` remove every real one.
 - A host whose clock ran ahead when a generation began may name the next one as if it were older. So an
-  older generation that the store received something of within the window has a window of its own.
+  older generation that the store received something of within the window has a window of its own; and the
+  newest snapshot of the one that the store received something of last stays, with everything after it.
 - Holds and leases keep what their ranges need, whatever the rule says.
 """
 
@@ -26,6 +27,7 @@ from syncd.policy.inventory import Bundle, Inventory, Snapshot, is_future
 
 WITHIN: Final = "within pitr"
 FUTURE: Final = "dated in the future"
+IN_USE: Final = "of the generation that was stored last"
 
 _LEASES: Final = {
     Purpose.RESTORE: "a restore is reading it",
@@ -75,6 +77,7 @@ def promised(inventory: Inventory, retention: Retention, now_ms: int) -> Promise
     promise.keep_future()
     promise.keep_window(retention.pitr_ms)
     promise.keep_newest(max(1, retention.minimum))
+    promise.keep_generation_in_use()
     for name, period in _PERIODS.items():
         promise.keep_periods(name, getattr(retention, name), period)
     for mark in sorted(inventory.marks, key=lambda m: m.mark_id):
@@ -136,6 +139,21 @@ class _Keeping:
 
     def keep_newest(self, count: int) -> None:
         self._keep(self._countable[-count:], "the newest" if count == 1 else f"one of the newest {count}")
+
+    def keep_generation_in_use(self) -> None:
+        """Where its name says that it is an older one, no window may hold it: an idle one's passes."""
+        newest = {s.generation: s.seq for s in self._countable}
+        stored = dict.fromkeys(newest, 0)
+        received: list[Snapshot | Bundle] = [
+            *self._countable,
+            *(b for g in newest for b in self._bundles.get(g, [])),
+        ]
+        for each in received:
+            if not is_future(each.generation, self._now_ms, each.stored_ms):
+                stored[each.generation] = max(stored[each.generation], each.stored_ms)
+        last = max(stored, key=lambda generation: (stored[generation], generation), default="")
+        if last != max(newest, default=""):
+            self.keep_range(Range(last, newest[last], MAX_SEQ), IN_USE)
 
     def keep_periods(self, name: str, count: int, period: Callable[[int], object]) -> None:
         seen: set[object] = set()

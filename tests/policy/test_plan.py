@@ -48,6 +48,14 @@ def test_a_plan_reads_the_bundle_that_may_reach_over_the_snapshot() -> None:
     assert not plan.wants(26)
 
 
+def test_a_plan_reads_no_bundle_that_no_lease_would_keep() -> None:
+    bundles = [bundle(5), bundle(7), bundle(9)]
+    plan = plan_from(snapshot(6), [snapshot(6)], bundles, at_ms=None, seq=6)
+    assert plan.bundles == ()
+    plan = plan_from(snapshot(6), [snapshot(6)], bundles, at_ms=None, seq=8)
+    assert [b.first_seq for b in plan.bundles] == [7]
+
+
 def test_bundles_of_another_generation_are_not_read() -> None:
     plan = plan_from(snapshot(0), [snapshot(0)], [bundle(1, generation=NEW)], at_ms=None, seq=None)
     assert plan.bundles == ()

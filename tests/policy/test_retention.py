@@ -7,7 +7,7 @@ import pytest
 from syncd.format.marks import Purpose, Range
 from syncd.format.names import MAX_SEQ
 from syncd.policy.inventory import Bundle, Inventory, Snapshot
-from syncd.policy.retention import Promise, Retention, promised, reaching
+from syncd.policy.retention import IN_USE, Promise, Retention, promised, reaching
 from tests.policy.archive import (
     DAY,
     HOUR,
@@ -146,6 +146,18 @@ def test_a_generation_in_use_keeps_its_window_though_another_has_a_later_name() 
     promise = promised(there, Retention(pitr_ms=7 * DAY), NOW)
     days = sorted((NOW - s.captured_ms) // DAY for s in promise.snapshots if s.generation != ahead)
     assert days == [1, 2, 3, 4, 5, 6, 7, 8]
+
+
+def test_an_idle_generation_in_use_keeps_its_newest_though_another_has_a_later_name() -> None:
+    behind = generation(NOW - 90 * DAY)  # named by a host that had lost its time and its state
+    there = joined(
+        steady(3, of=behind, until_ms=NOW - 30 * DAY),
+        steady(9, of=generation(NOW - 80 * DAY), until_ms=NOW - 40 * DAY),
+    )
+    promise = promised(there, Retention(pitr_ms=7 * DAY, max_share=1.0), NOW)
+    mine = [s for s in promise.snapshots if s.generation == behind]
+    assert [(s.seq, promise.snapshots[s]) for s in mine] == [(80, (IN_USE,))]
+    assert {b.first_seq for b in promise.bundles if b.generation == behind} == {81, 91, 101, 111}
 
 
 def test_without_a_snapshot_before_the_window_everything_is_within() -> None:
