@@ -12,8 +12,8 @@ from syncd.errors import SyncdError
 
 HEAVY = {"numpy", "cryptography", "aiobotocore", "botocore", "pydantic", "aiosqlite", "asyncio", "structlog"}
 HEAVY |= {"watchfiles", "apscheduler", "tenacity", "backports.zstd", "sqlite3"}
-COMMANDS = ("init", "run", "restore", "log", "status", "demo", "verify", "drill")
-COMMANDS += ("prune", "undelete", "hold", "release")
+COMMANDS: tuple[str, ...] = ("init", "run", "restore", "log", "status", "demo", "verify", "drill")
+COMMANDS += ("keys", "prune", "undelete", "hold", "release")
 
 PROBE = """
 import json, sys
