@@ -34,7 +34,7 @@ libc = ctypes.CDLL(None, use_errno=True)
 class Compare(ctypes.Structure):
     """`struct scmp_arg_cmp` of libseccomp."""
 
-    _fields_ = [  # type: ignore[mutable-override] - so ctypes wants it
+    _fields_ = [  # type: ignore[mutable-override]
         ("arg", ctypes.c_uint),
         ("op", ctypes.c_int),
         ("a", ctypes.c_uint64),
