@@ -171,14 +171,27 @@ async def _open_contents(store: Store, reader: Reader, generation: str) -> tuple
     snapshots = [parse_seq(i.name) async for i in store.objects(snapshots_dir(generation))]
     bundles = [parse_seq(i.name) async for i in store.objects(deltas_dir(generation))]
     for seq in snapshots[: -_SNAPSHOTS_TRIED - 1 : -1]:
-        digest = await reader.digest(await reader.manifest(generation, seq))
-        before = [first for first in bundles if first <= seq + 1]
-        if before:
-            for sealed in (await reader.bundle(generation, before[-1])).deltas:
-                if sealed.seq == seq + 1:
-                    reader.open(generation, sealed, digest)
-                    return snapshots[-1], sealed.seq
+        try:
+            delta = await _open_delta_after(reader, generation, seq, bundles)
+        except IdentityError:
+            if seq == snapshots[-1]:
+                raise
+            break  # older ones may be from before the identity was added
+        if delta is not None:
+            return snapshots[-1], delta
     return (snapshots[-1] if snapshots else None), None
+
+
+async def _open_delta_after(reader: Reader, generation: str, seq: int, bundles: Sequence[int]) -> int | None:
+    """Open the digest of the snapshot at `seq`, and the delta that follows it; None where none does."""
+    digest = await reader.digest(await reader.manifest(generation, seq))
+    before = [first for first in bundles if first <= seq + 1]
+    if before:
+        for sealed in (await reader.bundle(generation, before[-1])).deltas:
+            if sealed.seq == seq + 1:
+                reader.open(generation, sealed, digest)
+                return sealed.seq
+    return None
 
 
 async def _open_packs(reader: Reader, generation: str, seq: int) -> None:

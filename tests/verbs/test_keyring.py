@@ -136,7 +136,8 @@ async def test_who_was_added_is_not_proven_until_a_whole_snapshot(bench: Bench) 
         await shipped(bench, replica, snapshot=True)
         with pytest.raises(IdentityError, match="in part sealed before"):
             await proof(bench, LATER)
-        await shipped(bench, replica, snapshot=True, whole=True)
+        newest = await shipped(bench, replica, snapshot=True, whole=True)
+        assert (await proof(bench, LATER)).snapshot == newest
         await shipped(bench, replica)
         fetched = await proof(bench, LATER)
         assert (fetched.epochs, fetched.others) == (1, 1)
