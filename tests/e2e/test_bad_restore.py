@@ -183,7 +183,7 @@ ROWS = (
     Row("directory as result", into("to"), 10, ("is a directory",)),
     Row("file as directory", into("kit/x.db"), 10, ("kit does not exist",)),
     Row("damaged pack", archive("packs", 0, flip(100)), 15, ("/packs/",)),
-    Row("damaged delta", archive("deltas", 1, flip(-1)), 15, ("delta 2 of generation",)),
+    Row("damaged delta", archive("deltas", 1, flip(-1)), 15, ("/deltas/0000000000000002",)),
     Row("damaged head of deltas", archive("deltas", 1, flip(0)), 15, ("/deltas/0000000000000002",)),
     Row("damaged manifest", archive("snapshots", 0, flip(60)), 15, ("/snapshots/0000000000000000",)),
     Row("damaged epoch", archive("epochs", 0, flip(-1)), 15, ("/epochs/00000001",)),

@@ -103,6 +103,7 @@ def test_json_says_what_came_out(kept: Kept, to: Path, quick: Zygote) -> None:
         "captured_at": point.time,
         "bytes": len(point.truth),
         "deltas": point.seq,
+        "gap": None,
     }
 
 

@@ -24,6 +24,7 @@ def test_never_started(tmp_path: Path, quick: Zygote) -> None:
         "generation": None,
         "captured": None,
         "targets": {},
+        "jobs": {},
     }
     assert status_of(site, quick) == {
         "daemon": "stopped",
@@ -48,6 +49,11 @@ def test_stopped(kept: Kept, quick: Zygote) -> None:
         "page_size": 4096,
     }
     targets = chat.pop("targets")
+    jobs = chat.pop("jobs")
+    assert sorted(jobs) == sorted(
+        ["check", *(f"{job} {target}" for job in ("drill", "prune", "snapshot") for target in targets)]
+    )
+    assert {(job["ok"], job["detail"]) for job in jobs.values()} == {(True, "not yet")}
     generation = kept.site.generation().name
     assert chat == {"path": str(kept.database), "state": "ok", "error": "", "generation": generation}
     assert list(targets) == ["local", "second"]
