@@ -64,6 +64,7 @@ def test_stopped(kept: Kept, quick: Zygote) -> None:
         assert stored == {"seq": kept.last.seq, "time": kept.last.time}
         assert target.pop("url").startswith("file:///")
         assert 0 <= target.pop("snapshot_seq") <= kept.last.seq
+        assert target.pop("head").startswith(f"{generation}:{kept.last.seq}:")
         assert target == {"state": "ok", "waiting_bytes": 0, "error": "", "error_at": None}
 
 
