@@ -129,6 +129,7 @@ class Daemon:
     async def _answer(self, request: dict[str, Any]) -> list[dict[str, object]]:
         """What the command line asked for, see `control`."""
         if request.get("command") == "reload":
+            self._reread()  # so that who asked hears what is wrong with it
             self._reload.set()
             return []
         if request.get("command") == "rotate":
@@ -265,6 +266,7 @@ class Daemon:
             targets=[(target, config.targets[target].url) for target in config.targets_of(name)],
             clock=self._clock,
             log=log,
+            outbox_bytes=config.outbox.max_bytes,
         )
         try:
             yield replica

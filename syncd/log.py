@@ -80,6 +80,9 @@ class Event(StrEnum):
     FRAMES_LOST = "frames.lost"
     # One delta is sealed and in the outbox: seq, pages, bytes, sealed_bytes, commits, duration_ms.
     DELTA_SEALED = "delta.sealed"
+    # More waited than the outbox may hold; targets that are behind take a snapshot instead: deltas,
+    # limit_bytes.
+    OUTBOX_TRIMMED = "outbox.trimmed"
     # Consecutive deltas are on a target: first_seq, last_seq, bytes, lag_ms, duration_ms.
     DELTAS_STORED = "deltas.stored"
     # A snapshot begins: target, seq, pages, changed and moved (pages to be shipped), reason.
@@ -131,6 +134,7 @@ _WARNINGS: Final = frozenset(
         Event.FRAMES_LOST,
         Event.TARGET_FAILED,
         Event.JOB_FAILED,
+        Event.OUTBOX_TRIMMED,
     }
 )
 _ERRORS: Final = frozenset(

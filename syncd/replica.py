@@ -44,8 +44,8 @@ class Sealing:
 class Replica:
     """One database as its tasks see it. `chain` is None until the first copy is complete.
 
-    `applied` is the last delta that is in the shadow; `stored` is set once a position of this chain can
-    be restored from some target.
+    `outbox_bytes` of deltas wait at most. `applied` is the last delta that is in the shadow; `stored` is
+    set once a position of this chain can be restored from some target.
     """
 
     name: str
@@ -55,6 +55,7 @@ class Replica:
     clock: Clock
     log: Log
     chain: Chain | None
+    outbox_bytes: int
     applied: int = 0
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     wakes: list[asyncio.Event] = field(default_factory=list)
@@ -146,6 +147,7 @@ async def open_replica(
     targets: Sequence[tuple[str, str]],
     clock: Clock,
     log: Log,
+    outbox_bytes: int = 1 << 30,
 ) -> Replica:
     """Open what the last process left behind, and bring the shadow up to date. Raises StateError."""
     try:
@@ -168,7 +170,8 @@ async def open_replica(
     except BaseException:
         await state.close()
         raise
-    return Replica(name, state, shadow, sealing, clock, log, chain, applied=chain.seq if chain else 0)
+    applied = chain.seq if chain else 0
+    return Replica(name, state, shadow, sealing, clock, log, chain, outbox_bytes, applied=applied)
 
 
 async def _replay(state: State, shadow: Shadow, chain: Chain, log: Log) -> bool:

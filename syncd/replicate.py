@@ -303,6 +303,8 @@ class Replicator:
             commits=piece.commits,
             duration_ms=round((replica.clock.monotonic() - started) * 1000),
         )
+        if dropped := await replica.state.limit_outbox(replica.outbox_bytes):
+            replica.log(Event.OUTBOX_TRIMMED, deltas=dropped, limit_bytes=replica.outbox_bytes)
         replica.wake()
 
     def _next(self, generation: str, seq: int, piece: Piece, change: Change) -> Chain:

@@ -139,6 +139,8 @@ class Shipper:
         waiting = await replica.state.outgoing(cursor, _BUNDLE_BYTES)
         if not waiting:
             return False
+        if waiting[0].sealed.seq != cursor + 1:  # the outbox was trimmed a moment ago
+            return await self._first_snapshot()
         await ship_epochs(replica, self._target, self.store, replica.chain.generation)
         await self._ship_deltas(replica.chain.generation, waiting)
         return True

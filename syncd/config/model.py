@@ -133,6 +133,7 @@ Name = Annotated[str, AfterValidator(check_name)]
 AbsolutePath = Annotated[Path, BeforeValidator(check_path)]
 MaxDelay = Annotated[float, BeforeValidator(duration_between(0.05, HOUR))]
 MaxBytes = Annotated[int, BeforeValidator(size_between(64 * KIB, 64 * MIB))]
+OutboxBytes = Annotated[int, BeforeValidator(size_between(MIB, 1 << 40))]
 PollInterval = Annotated[float, BeforeValidator(duration_between(0.02, MINUTE))]
 Drain = Annotated[float, BeforeValidator(duration_between(0, 10 * MINUTE))]
 Timeout = Annotated[float, BeforeValidator(duration_between(1, 10 * MINUTE))]
@@ -177,6 +178,12 @@ class Capture(Section):
     """`[capture]`: how databases are watched."""
 
     poll_interval: PollInterval = 1.0
+
+
+class Outbox(Section):
+    """`[outbox]`: bytes of deltas that wait on disk while a target is out of reach; then the oldest go."""
+
+    max_bytes: OutboxBytes = 1024 * MIB
 
 
 class Stop(Section):
@@ -333,6 +340,7 @@ class Config(Section):
     log: Log = Log()
     batch: Batch = Batch()
     capture: Capture = Capture()
+    outbox: Outbox = Outbox()
     stop: Stop = Stop()
     snapshot: Snapshot = Snapshot()
     retention: Retention = Retention()

@@ -19,6 +19,7 @@ from syncd.config.model import (
     Check,
     Drill,
     Log,
+    Outbox,
     Retention,
     Snapshot,
     Stop,
@@ -51,6 +52,10 @@ _BATCH: Final = """
 """
 _CAPTURE: Final = """
 # The file watcher wakes syncd at once; this poll is the net under it.
+"""
+_OUTBOX: Final = """
+# How much may wait on disk, for each database, while a target is out of reach. Past it the oldest deltas go,
+# and the target begins again with a snapshot, which ships what changed meanwhile as a whole.
 """
 _STOP: Final = """
 # How long a stop (SIGTERM) goes on shipping what waits; the rest is shipped after the next start.
@@ -136,7 +141,7 @@ def spell_recipients(recipients: tuple[str, ...]) -> str:
 
 
 def _lines(setup: Setup, off: str) -> Iterator[str]:
-    log, capture, stop = Log(), Capture(), Stop()
+    log, capture, outbox, stop = Log(), Capture(), Outbox(), Stop()
     yield _HEAD + _STATE_DIR + _set("state_dir", str(setup.state_dir))
     yield "\n[log]\n" + _LEVEL
     yield off + _set("level", log.level)
@@ -146,6 +151,8 @@ def _lines(setup: Setup, off: str) -> Iterator[str]:
     yield from _batch(off)
     yield _CAPTURE + "[capture]"
     yield off + _set("poll_interval", format_duration(capture.poll_interval))
+    yield _OUTBOX + "[outbox]"
+    yield off + _set("max_bytes", format_size(outbox.max_bytes))
     yield _STOP + "[stop]"
     yield off + _set("drain", format_duration(stop.drain))
     yield _SNAPSHOT + "[snapshot]"

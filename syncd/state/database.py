@@ -27,6 +27,7 @@ from syncd.state.snapshots import SnapshotTables, put_head, trim
 
 _VERSION: Final = 2
 _MERGE_AFTER: Final = 1024  # deltas
+_KEPT_OF_A_FULL_OUTBOX: Final = 0.75
 _SCHEMA: Final = """
 CREATE TABLE chain (
     one INTEGER PRIMARY KEY CHECK (one = 1),
@@ -82,6 +83,7 @@ class State:
         self.snapshots = SnapshotTables(connection)
         self.jobs = JobTable(connection)
         self._unmerged = 0
+        self._outbox_bytes: int | None = None  # at least what is there; counted anew when it matters
 
     async def close(self) -> None:
         """Close the connection; waits for a running statement."""
@@ -129,10 +131,34 @@ class State:
             run("DELETE FROM delta WHERE NOT EXISTS (SELECT 1 FROM target WHERE in_use AND cursor NOT NULL)")
             run("INSERT INTO changed VALUES (?, ?)", delta.seq, encode_pages(changed))
             _put_chain(run, chain)
+        if self._outbox_bytes is not None:
+            self._outbox_bytes += len(delta.sealed)
         self._unmerged += 1
         if self._unmerged >= _MERGE_AFTER:
             self._unmerged = 0
             await self.snapshots.merge_changes()
+
+    async def limit_outbox(self, most_bytes: int) -> int:
+        """Drop the oldest deltas where there are more than `most_bytes` of them; how many those were.
+
+        A target that needs them takes a snapshot instead, which ships what changed as a whole.
+        """
+        if self._outbox_bytes is not None and self._outbox_bytes <= most_bytes:
+            return 0
+        sizes = await self._connection.rows("SELECT seq, size FROM delta ORDER BY seq DESC")
+        kept, dropped, through = 0, 0, -1
+        total = sum(size for _, size in sizes)
+        for seq, size in sizes if total > most_bytes else ():
+            kept += size
+            if kept > most_bytes * _KEPT_OF_A_FULL_OUTBOX:
+                through = max(through, seq)
+                dropped += 1
+                total -= size
+        if dropped:
+            async with self._connection.transaction() as run:
+                run("DELETE FROM delta WHERE seq <= ?", through)
+        self._outbox_bytes = total
+        return dropped
 
     async def redo(self) -> AsyncIterator[Redo]:
         """What may have to be applied to the shadow again, in order."""

@@ -379,3 +379,42 @@ async def test_the_head_of_a_target_is_that_of_its_newest_object(bench: Bench) -
         before = (await replica.state.target("main")).head
         await Shipper(replica, "main", bench.store()).snapshot("it is due")
         assert (await replica.state.target("main")).head == before
+
+
+async def test_a_long_outage_ends_in_a_snapshot_of_what_changed(bench: Bench) -> None:
+    async with bench.replica() as replica:
+        replica.outbox_bytes = 40_000
+        await bench.capture(replica)
+        await bench.ship(replica)
+        for turn in range(12):
+            bench.sql(f"UPDATE t SET a = randomblob(9000) WHERE id = {turn % 2 + 1}", ROW)
+            await bench.capture(replica)
+        trimmed = bench.log.of(Event.OUTBOX_TRIMMED)
+        assert trimmed
+        waiting = await replica.state.outgoing(0, 1 << 30)
+        assert 0 < sum(len(delta.sealed.sealed) for delta in waiting) <= 40_000
+        before = len([name for name in bench.held if "/deltas/" in name])
+        await bench.ship(replica)
+        bench.sql(ROW)
+        last = await bench.capture(replica)
+        await bench.ship(replica)
+        assert (await replica.state.target("main")).stored == last
+    reasons = [line["reason"] for line in bench.log.of(Event.SNAPSHOT_STARTED)]
+    assert reasons == ["the target begins"] * 2
+    assert len([name for name in bench.held if "/deltas/" in name]) == before + 1
+    for seq in (0, last - 1, last):
+        assert (await bench.restore(seq=seq))[1] == bench.truth[seq]
+
+
+async def test_a_target_in_reach_keeps_the_outbox_small(bench: Bench) -> None:
+    async with bench.replica() as replica:
+        replica.outbox_bytes = 40_000
+        await bench.capture(replica)
+        await bench.ship(replica)
+        for _ in range(12):
+            bench.sql(ROW)
+            await bench.capture(replica)
+            await bench.ship(replica)
+        assert not bench.log.of(Event.OUTBOX_TRIMMED)
+    for seq, truth in bench.truth.items():
+        assert (await bench.restore(seq=seq))[1] == truth
