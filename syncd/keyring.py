@@ -217,7 +217,7 @@ def _not_for(identity: Identity, keyring: Keyring, mine: Sequence[Epoch]) -> Ide
     newest = keyring.epochs[-1]
     who = f"{identity.recipient.kem.label} {identity.recipient.fingerprint.hex()}"
     if mine:
-        hint = f"it opens {len(mine)} older ones, up to epoch {mine[-1].number} of {mine[-1].generation}"
+        hint = f"it opens older ones, the last is epoch {mine[-1].number} of {mine[-1].generation}"
     else:
         hint = "it opens no other either: it is the identity of another archive, or was never added"
     return IdentityError(

@@ -114,6 +114,8 @@ def run_rotate(config: Path | None) -> None:
     if answer is None:
         typer.echo("no daemon runs; it begins a new epoch when it starts")
         return
+    if not answer:
+        typer.echo("nothing is sealed yet; the first epoch begins with the first change")
     for each in answer:
         typer.echo(f"{each['database']}: epoch {each['epoch']} begins")
 
@@ -132,7 +134,13 @@ def _write(path: Path, recipients: Sequence[str]) -> None:
 
 
 def _reload(settings: Config) -> None:
-    if ask(settings.state_dir, {"command": "reload"}) is None:
+    try:
+        answer = ask(settings.state_dir, {"command": "reload"})
+    except SyncdError as e:
+        raise ConfigError(
+            f"the file is changed, but the daemon goes on with what it had: {e.message}", hint=e.hint
+        ) from e
+    if answer is None:
         typer.echo("no daemon runs; the next epoch begins when it starts")
     else:
         typer.echo("the daemon reads it again now, and begins a new epoch with the next change")

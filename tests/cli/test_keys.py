@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat
 
+from syncd.cli import recipients
 from syncd.cli.identity import open_identity
 from syncd.cli.kits import JOB, Wanted, run_check, run_generate
 from syncd.cli.places import Place, verify_key_of
@@ -262,6 +263,29 @@ def test_a_configuration_that_others_can_change_is_not_edited(desk: Desk) -> Non
 def test_no_daemon_to_rotate(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
     run_rotate(desk.config)
     assert capsys.readouterr().out == "no daemon runs; it begins a new epoch when it starts\n"
+
+
+def test_a_daemon_that_cannot_use_it_is_heard(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise ConfigError("recipient /x.pem: cannot be read: Permission denied", hint="mend it")
+
+    monkeypatch.setattr(recipients, "ask", refuse)
+    with pytest.raises(ConfigError, match="the daemon goes on with what it had: recipient") as caught:
+        run_add(desk.config, ANN.recipient.to_text())
+    assert caught.value.hint == "mend it"
+    assert ANN.recipient.to_text() in desk.config.read_text()
+
+
+def test_a_daemon_answers_a_rotation(
+    desk: Desk, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for answer, said in (
+        ([], "nothing is sealed yet; the first epoch begins with the first change\n"),
+        ([{"database": "chat", "epoch": 7}], "chat: epoch 7 begins\n"),
+    ):
+        monkeypatch.setattr(recipients, "ask", lambda *_, answer=answer: answer)
+        run_rotate(desk.config)
+        assert capsys.readouterr().out == said
 
 
 def wanted(desk: Desk, **changes: Any) -> Wanted:
