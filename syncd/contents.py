@@ -2,6 +2,7 @@
 
 - A manifest is read and its signature checked before it counts; a listing alone is not believed.
 - A restore reads no more manifests than it needs to choose one: from the newest back.
+- What lies under a name that syncd does not give is ignored, whoever put it there.
 - What a prune takes away meanwhile was never there. No identity is needed.
 """
 
@@ -14,7 +15,8 @@ from syncd.errors import ArchiveError, NoRestorePoint, ObjectNotFound
 from syncd.format.names import (
     GENERATIONS,
     deltas_dir,
-    parse_generation,
+    is_generation,
+    is_object,
     parse_seq,
     snapshot_name,
     snapshots_dir,
@@ -112,18 +114,23 @@ def plan_restore(
 
 
 async def _generations(store: Store) -> list[str]:
-    return sorted(parse_generation(name) for name in await store.dirs(GENERATIONS))
+    return sorted([name for name in await store.dirs(GENERATIONS) if is_generation(name)])
 
 
 async def _snapshots(store: Store, generation: str) -> list[int]:
     """The seqs of the manifests that are listed, ascending."""
-    return [parse_seq(info.name) async for info in store.objects(snapshots_dir(generation))]
+    return [
+        parse_seq(info.name)
+        async for info in store.objects(snapshots_dir(generation))
+        if is_object(info.name)
+    ]
 
 
 async def _bundles(store: Store, generation: str) -> list[BundleEntry]:
     return [
         BundleEntry(generation, parse_seq(info.name), info.size, info.modified_ms)
         async for info in store.objects(deltas_dir(generation))
+        if is_object(info.name)
     ]
 
 

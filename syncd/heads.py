@@ -19,7 +19,8 @@ from syncd.format.names import (
     GENERATIONS,
     deltas_dir,
     deltas_name,
-    parse_generation,
+    is_generation,
+    is_object,
     parse_seq,
     snapshot_name,
     snapshots_dir,
@@ -63,7 +64,7 @@ class Heads:
 
     async def check(self, expected: Head) -> Newest:
         """The newest head, which is not older than `expected`. Raises ArchiveError where it is."""
-        generations = sorted([parse_generation(name) for name in await self._store.dirs(GENERATIONS)])
+        generations = sorted([name for name in await self._store.dirs(GENERATIONS) if is_generation(name)])
         for generation in reversed(generations):
             newest = await self.newest(generation)
             if newest is None:
@@ -102,7 +103,8 @@ class Heads:
         return Head.of(expected.generation, expected.seq, raw) == expected
 
     async def _listed(self, prefix: str) -> list[int]:
-        return sorted([parse_seq(info.name) async for info in self._store.objects(prefix)])
+        infos = [info async for info in self._store.objects(prefix)]
+        return sorted(parse_seq(info.name) for info in infos if is_object(info.name))
 
     async def _bundle(self, generation: str, first: int) -> Newest:
         name = deltas_name(generation, first)
