@@ -197,6 +197,7 @@ class _Output:
         else:
             self.line(f"    syncd run --config {config}")
         self.line(f"    syncd status --config {config}")
+        self.line(f"    syncd keys check {name} --config {config} --identity {kit}")
         self.line(f"    syncd restore {name} --config {config} --identity {kit} --to FILE")
 
 

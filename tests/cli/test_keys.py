@@ -457,6 +457,19 @@ async def test_where_a_passphrase_comes_from(desk: Desk, monkeypatch: pytest.Mon
             assert await open_identity(nowhere, nowhere.kit()) == opened
 
 
+async def test_an_identity_that_is_not_there_or_is_none(desk: Desk) -> None:
+    for path, reason in (
+        (desk.root / "none", "No such file"),
+        (desk.root, "Is a directory"),
+        (desk.write("binary", b"\xff\xfe"), "not a text file"),
+        (desk.write("text", b"hello"), "there is no line"),
+        (desk.write("public.pem", public_pem(key_of_pem())), "no private key"),
+    ):
+        place = desk.place(path)
+        with pytest.raises(IdentityError, match=reason):
+            await open_identity(place, place.kit())
+
+
 async def test_what_does_not_go_together(desk: Desk) -> None:
     kit = desk.kit()
     assert kit.identity is not None

@@ -104,6 +104,17 @@ def test_a_file_keeps_its_mode_and_a_link_stays_one(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["link.toml", "real.toml"]
 
 
+def test_a_file_keeps_its_owner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[tuple[int, int]] = []
+    path = tmp_path / "syncd.toml"
+    path.write_text(TEXT.format(*SHORT))
+    found = path.stat()
+    monkeypatch.setattr(os, "geteuid", lambda: found.st_uid + 1)
+    monkeypatch.setattr(os, "fchown", lambda _, uid, gid: given.append((uid, gid)))
+    replace(path, with_recipients(path.read_text(), [SHORT[0]]))
+    assert given == [(found.st_uid, found.st_gid)]
+
+
 def test_what_would_not_load_is_not_written(tmp_path: Path) -> None:
     path = tmp_path / "syncd.toml"
     path.write_text(TEXT.format(*SHORT))
