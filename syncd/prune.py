@@ -88,7 +88,7 @@ async def prune(
         else:
             before_ms = clock.now_ms()
             async with lease(store, clock, database, Purpose.PRUNE, ()) as protection:
-                await _check_clock(store, protection, before_ms, clock)
+                await check_clock(store, protection, before_ms, clock)
                 report = await run.work()
     except SyncdError as e:
         log(Event.PRUNE_STOPPED, error=str(e))
@@ -135,8 +135,11 @@ async def undelete(
     return hold, len(there)
 
 
-async def _check_clock(store: Store, protection: Protection, before_ms: int, clock: Clock) -> None:
-    """Compare the clocks by the time that the store gave to our lease. Raises ClockError, StoreError."""
+async def check_clock(store: Store, protection: Protection, before_ms: int, clock: Clock) -> None:
+    """Compare the clocks by the time that the store gave to our lease, put after `before_ms` (of this host).
+
+    Raises ClockError, StoreError.
+    """
     if protection.refusal is not None:
         raise protection.refusal
     stored = [info.modified_ms async for info in store.objects(LEASES) if info.name == protection.name]

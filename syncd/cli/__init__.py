@@ -25,10 +25,10 @@ from syncd.cli.options import (
 from syncd.errors import ConfigError, SyncdError
 
 _EXIT_CODES: Final = """
-Exit codes: 0 done; 1 defect or difference; 2 usage; 10 configuration; 11 database cannot be read;
-12 identity or passphrase; 13 store unreachable; 14 store refuses or is unfit; 15 archive damaged;
-16 no such restore point; 17 file exists; 18 newer format; 19 syncd's own state; 20 conflict;
-21 clocks disagree; 130 interrupted.
+Exit codes: 0 done; 1 defect, difference or failure; 2 usage; 3 a doctor's warning; 10 configuration; 11
+database cannot be read; 12 identity or passphrase; 13 store unreachable; 14 store refuses or is unfit; 15
+archive damaged; 16 no such restore point; 17 file exists; 18 newer format; 19 syncd's own state; 20
+conflict; 21 clocks disagree; 130 interrupted.
 """
 
 app = typer.Typer(

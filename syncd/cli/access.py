@@ -28,3 +28,19 @@ def policy_command(
     from syncd.store.iam import Role  # noqa: PLC0415
 
     run_policy(config, Role(role), target, only=only, as_json=as_json)
+
+
+@app.command("doctor")
+def doctor_command(
+    name: Annotated[str | None, typer.Argument(help="Only this database; default: all.")] = None,
+    *,
+    as_json: JsonOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """Look at everything around the backup, trying what can be tried: ok, warning or failure, and what to do.
+
+    Exits with the worst: 0 all is well, 3 a warning, 1 a failure. Run it as the daemon's user.
+    """
+    from syncd.cli.doctor import run_doctor  # noqa: PLC0415
+
+    run_doctor(config, name, as_json=as_json)
