@@ -22,7 +22,7 @@ from syncd.clock import Clock
 from syncd.config import Config, check_unwritable, load, warnings
 from syncd.control import listening
 from syncd.duties import tasks_of
-from syncd.errors import ConfigError, SourceError, StateError, SyncdError
+from syncd.errors import ConfigError, ConflictError, SourceError, StateError, SyncdError
 from syncd.host import doubts, locked, read_sealing
 from syncd.jobs import run_due_jobs, run_jobs
 from syncd.log import Event, Log, configure, logger_for
@@ -173,9 +173,11 @@ class Daemon:
             except* StateError as group:
                 error = str(_first_leaf(group))
                 log(Event.STATE_FAILED, error=error, retry_ms=round(_REOPEN_SECONDS * 1000))
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(_REOPEN_SECONDS):
-                        await ends.wait()
+            except* ConflictError:
+                pass  # its shipper has told it; a new generation begins
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_REOPEN_SECONDS):
+                    await ends.wait()
 
     async def _tasks(self, replica: Replica, stores: dict[str, Access], ends: asyncio.Event) -> None:
         replicator, shippers = self._workers(replica, stores)

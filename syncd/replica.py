@@ -4,6 +4,8 @@
 - Everyone in `wakes` is woken whenever there is something new to ship.
 - A key serves one process, one generation and one day (UTC) at most. Nobody is sent a key that is over; who
   has it may end what he began, and when nobody has it any more, it is overwritten.
+- A generation that another daemon wrote to (this state was copied, or is an old one) is left alone, and
+  another begins.
 - A directory that was lost, or whose shadow does not match its digest after a crash, begins a new
   generation: nothing is guessed.
 """
@@ -11,7 +13,7 @@
 import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -156,6 +158,7 @@ async def open_replica(
         raise StateError(f"{directory} cannot be made: {e.strerror}", hint="check state_dir") from e
     state = await open_state(directory / STATE_FILE)
     try:
+        conflicted = await state.conflicted() & {target for target, _ in targets}
         await state.use_targets(targets)
         chain = await state.chain()
         shadow = Shadow(directory / SHADOW_FILE, *((chain.page_size, chain.page_count) if chain else ()))
@@ -164,6 +167,10 @@ async def open_replica(
                 chain = None
             if chain is None:
                 shadow.rebase(0)
+            elif conflicted:
+                chain = await _begin_anew(state, shadow, chain, clock.now_ms())
+                reason = f"another daemon wrote to the one before, on {', '.join(sorted(conflicted))}"
+                log(Event.GENERATION_STARTED, generation=chain.generation, reason=reason)
         except BaseException:
             shadow.close()
             raise
@@ -172,6 +179,14 @@ async def open_replica(
         raise
     applied = chain.seq if chain else 0
     return Replica(name, state, shadow, sealing, clock, log, chain, outbox_bytes, applied=applied)
+
+
+async def _begin_anew(state: State, shadow: Shadow, chain: Chain, now_ms: int) -> Chain:
+    """The same database, as the beginning of a generation of its own."""
+    await asyncio.to_thread(shadow.sync)
+    anew = replace(chain, generation=new_generation(now_ms), seq=0)
+    await state.begin_chain(anew)
+    return anew
 
 
 async def _replay(state: State, shadow: Shadow, chain: Chain, log: Log) -> bool:

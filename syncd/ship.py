@@ -8,6 +8,7 @@
   lost them was set back: that is told, and it begins again with a snapshot.
 - What a retry can help is retried with a growing delay, visible in `status`; the rest parks the target.
   No target holds another back.
+- Another daemon's object ends the generation: both histories stay, each under its own.
 """
 
 import asyncio
@@ -24,7 +25,7 @@ from syncd.format.names import deltas_name, snapshot_name
 from syncd.log import Event
 from syncd.replica import Replica
 from syncd.snapshot import Snapshot, conflict, read_back, ship_epochs, take_snapshot
-from syncd.state import Outgoing, Stored
+from syncd.state import CONFLICT, Outgoing, Stored
 from syncd.store.base import Store
 from syncd.store.probe import probe
 
@@ -60,7 +61,10 @@ class Shipper:
         replica.wakes += [self._wake, self._changed]
 
     async def run(self) -> None:
-        """Ship until cancelled, or until a failure that no retry can help."""
+        """Ship until cancelled, or until a failure that no retry can help.
+
+        Raises ConflictError, noted in the state: whoever opens the replica again begins a new generation.
+        """
         retrying = AsyncRetrying(
             retry=retry_if_exception(lambda e: isinstance(e, SyncdError) and e.retryable),
             wait=wait_random_exponential(multiplier=0.5, max=_LONGEST_DELAY),
@@ -75,7 +79,8 @@ class Shipper:
         except StoreError as e:
             await self._park("refused", e, Event.TARGET_REFUSED)
         except ConflictError as e:
-            await self._park("conflict", e, Event.TARGET_CONFLICTED)
+            await self._park(CONFLICT, e, Event.TARGET_CONFLICTED)
+            raise
 
     async def ship(self) -> None:
         """Ship everything that waits. Raises StoreError, ConflictError."""
@@ -224,10 +229,9 @@ class Shipper:
         return len(there)
 
     async def note_error(self, error: SyncdError) -> None:
-        """Keep the last error for `status`."""
-        await self._replica.state.set_target(
-            self._target, "failing", str(error), self._replica.clock.now_ms()
-        )
+        """Keep the last error for `status`; and a conflict for the next start."""
+        state = CONFLICT if isinstance(error, ConflictError) else "failing"
+        await self._replica.state.set_target(self._target, state, str(error), self._replica.clock.now_ms())
 
     async def _note_failure(self, attempt: RetryCallState) -> None:
         error = attempt.outcome.exception() if attempt.outcome else None

@@ -10,6 +10,7 @@
 from syncd.state.database import State, open_state
 from syncd.state.look import note_job, read_status
 from syncd.state.records import (
+    CONFLICT,
     LOCK_FILE,
     SHADOW_FILE,
     STATE_FILE,
@@ -24,6 +25,7 @@ from syncd.state.records import (
 from syncd.state.snapshots import Known, decode_changes
 
 __all__ = [
+    "CONFLICT",
     "LOCK_FILE",
     "SHADOW_FILE",
     "STATE_FILE",

@@ -13,6 +13,7 @@ from syncd.format.delta import SealedDelta
 from syncd.state.connection import Connection, Run
 from syncd.state.jobs import JobTable
 from syncd.state.records import (
+    CONFLICT,
     TARGETS_QUERY,
     Chain,
     Outgoing,
@@ -224,6 +225,11 @@ class State:
             # What its next snapshot would be built on is forgotten: changes are not kept for it.
             run("UPDATE target SET map = NULL, map_seq = NULL, attempt = NULL WHERE in_use = 0")
             run("DELETE FROM pack WHERE target NOT IN (SELECT name FROM target WHERE in_use = 1)")
+
+    async def conflicted(self) -> frozenset[str]:
+        """Targets to which another daemon wrote our generation."""
+        rows = await self._connection.rows("SELECT name FROM target WHERE state = ?", CONFLICT)
+        return frozenset(row[0] for row in rows)
 
     async def target(self, name: str) -> TargetState:
         """One target's state."""

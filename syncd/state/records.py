@@ -12,6 +12,7 @@ from syncd.format.head import Head
 from syncd.model import Digest
 from syncd.policy.packing import Numbers
 
+CONFLICT: Final = "conflict"  # the state of a target to which another daemon wrote our generation
 LOCK_FILE: Final = "lock"  # of the whole state directory
 STATE_FILE: Final = "state.db"  # these two in the directory of each database
 SHADOW_FILE: Final = "shadow.db"

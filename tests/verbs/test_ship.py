@@ -18,7 +18,7 @@ from syncd.store.base import ObjectInfo
 from syncd.store.memory import Held, MemoryStore
 from tests.support.fakes import SIGNING_KEY
 from tests.support.faultstore import Fault, FaultStore
-from tests.verbs.bench import Bench, stop
+from tests.verbs.bench import Bench, restore, stop
 
 ROW = "INSERT INTO t (a) VALUES (randomblob(3000))"
 
@@ -123,12 +123,50 @@ async def test_a_state_that_was_copied_is_a_conflict(bench: Bench) -> None:
         await bench.ship(replica)
     async with bench.replica(state=bench.directory / "copy") as replica:
         await bench.capture(replica)
-        shipper = Shipper(replica, "main", bench.store())
-        await shipper.run()
+        with pytest.raises(ConflictError):
+            await Shipper(replica, "main", bench.store()).run()
         target = await replica.state.target("main")
     assert target.state == "conflict"
     assert "another daemon" in target.error
     assert bench.log.of(Event.TARGET_CONFLICTED)
+
+
+async def test_a_conflict_ends_in_a_generation_of_its_own(bench: Bench) -> None:
+    copy = bench.directory / "copy"
+    async with bench.replica() as replica:
+        await bench.capture(replica)
+        await bench.ship(replica)
+        assert replica.chain is not None
+        first = replica.chain.generation
+    bench.copy_state(copy)
+    async with bench.replica() as replica:
+        bench.sql(ROW)
+        await bench.capture(replica)
+        await bench.ship(replica)
+    mine = bench.path.read_bytes()
+    async with bench.replica(state=copy) as replica:
+        bench.sql(ROW)
+        await bench.capture(replica)
+        with pytest.raises(ConflictError):
+            await Shipper(replica, "main", bench.store()).run()
+    bench.clock.advance(5)
+    async with bench.replica(state=copy) as replica:
+        assert replica.chain is not None
+        assert (replica.chain.seq, replica.chain.generation > first) == (0, True)
+        await bench.ship(replica)
+        bench.sql(ROW)
+        await bench.capture(replica)
+        await bench.ship(replica)
+        assert (await replica.state.target("main")).state == "ok"
+    async with bench.replica() as replica:  # the first one goes on in its own
+        assert replica.chain is not None
+        assert replica.chain.generation == first
+    to = bench.directory / "of-the-first.db"
+    await restore(bench.store(), to, generation=first)
+    assert to.read_bytes() == mine
+    assert (await bench.restore())[1] == bench.path.read_bytes()
+    (started, *_) = [line for line in bench.log.of(Event.GENERATION_STARTED) if "another daemon" in str(line)]
+    assert "main" in str(started["reason"])
 
 
 async def test_epochs_reach_the_target_before_what_they_open(bench: Bench) -> None:
