@@ -2,8 +2,8 @@
 
 - `lock` is held while a batch is acknowledged and applied: whoever holds it sees shadow and chain agree.
 - Everyone in `wakes` is woken whenever there is something new to ship.
-- A key serves one process, one generation and one day (UTC) at most. Nobody is sent a key that is over; who
-  has it may end what he began, and when nobody has it any more, it is overwritten.
+- A key serves one process, one generation and one day (UTC) at most. `key` gives none that is over; who has
+  one ends under it what was begun under it, and when nobody has it any more, it is overwritten.
 - A generation that another daemon wrote to (this state was copied, or is an old one) is left alone, and
   another begins.
 - A directory that was lost, or whose shadow does not match its digest after a crash, begins a new
