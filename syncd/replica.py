@@ -19,16 +19,17 @@ from typing import Final
 
 from ulid import ULID
 
-from syncd.archive import new_epoch
+from syncd.archive import new_epoch, seal_delta
 from syncd.clock import Clock, to_completion
 from syncd.envelope.epoch import EpochKey
 from syncd.envelope.keys import Recipient, SigningKey
 from syncd.errors import ArchiveError, StateError
+from syncd.format.delta import Delta
 from syncd.format.pack import decode_pack_content
 from syncd.log import Event, Log
 from syncd.model import Digest
 from syncd.source.shadow import Shadow
-from syncd.state import SHADOW_FILE, STATE_FILE, Chain, Redo, State, open_state
+from syncd.state import SHADOW_FILE, STATE_FILE, Chain, Outgoing, Redo, State, open_state
 
 _DAY_MS: Final = 86_400_000
 _LOOK_SECONDS: Final = 60.0
@@ -120,6 +121,37 @@ class Replica:
         self._key = None
         self.log(Event.GENERATION_STARTED, generation=chain.generation, reason=reason, pages=chain.page_count)
         self.wake()
+
+    async def touch(self) -> None:
+        """Seal a delta that changes nothing: a new position, for a snapshot that must not be the last one.
+
+        Does nothing in the middle of a large batch, or where the database is empty.
+        """
+        async with self.lock:
+            chain = self.chain
+            if chain is None or not chain.boundary or not chain.page_size:
+                return
+            await to_completion(self._touch(chain))
+        self.wake()
+
+    async def _touch(self, chain: Chain) -> None:
+        when = chain.captured_ms
+        nothing = Delta(
+            chain.page_size,
+            chain.page_count,
+            chain.digest,
+            first_ms=when,
+            last_ms=when,
+            commits=0,
+            boundary=True,
+            rebase=False,
+            groups=(),
+        )
+        following = replace(chain, seq=chain.seq + 1)
+        sealed = seal_delta(await self.key(), following.seq, chain.digest, nothing)
+        outgoing = Outgoing(sealed, boundary=True, first_ms=when, last_ms=when)
+        await self.state.commit_delta(following, outgoing, redo=())
+        self.chain, self.applied = following, following.seq
 
     def wake(self) -> None:
         """There may be something new to ship."""

@@ -154,13 +154,15 @@ class Shipper:
         """Take a snapshot now, if one would hold anything new. Raises StoreError, ConflictError.
 
         None where there is nothing new, or where the target's first one is still to come. A `whole` one
-        makes no use of what is stored: for a target on which packs were found damaged.
+        makes no use of what is stored: for a target on which packs were found damaged, or for recipients
+        that came later. It has a position of its own even where nothing is new.
         """
         self._looked = False
         await self._look_back()
         async with self._snapshotting:
             if whole:
                 await self._replica.state.snapshots.forget(self._target)
+                await self._replica.touch()
             while True:
                 self._changed.clear()
                 chain = self._replica.chain

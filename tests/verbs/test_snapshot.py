@@ -265,10 +265,12 @@ async def test_a_whole_one_builds_on_nothing(bench: Bench) -> None:
         for name in packs(bench):
             held = bench.held[name]
             bench.held[name] = Held(bytes([held.data[0] ^ 1]) + held.data[1:], held.modified_ms)
-        assert await shipper.snapshot("the same position", whole=True) is None
-        bench.sql("INSERT INTO t (a) VALUES ('new')")
-        await bench.capture(replica)
         taken = await shipper.snapshot("mending", whole=True)
         assert taken is not None
-        assert taken.changed == taken.pages
+        assert (taken.seq, taken.changed) == (1, taken.pages)
+        await shipper.ship()
+        assert (await bench.restore())[1] == bench.path.read_bytes()
+        bench.sql("INSERT INTO t (a) VALUES ('new')")
+        assert await bench.capture(replica) == 2
+        await shipper.ship()
     assert (await bench.restore())[1] == bench.path.read_bytes()
