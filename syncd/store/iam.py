@@ -17,6 +17,8 @@ from syncd.store.probe import PROBE_NAME
 
 SELF_TESTS: Final = "selftest/"
 _VERSION: Final = "2012-10-17"
+# Whatever touches objects. Some servers refuse a bare "*" in a policy of a bucket.
+_ALL: Final = ("s3:Abort*", "s3:Delete*", "s3:Get*", "s3:List*", "s3:Put*", "s3:Restore*")
 _CREATE: Final = ("s3:PutObject", "s3:AbortMultipartUpload")
 
 _NOTES: Final = """\
@@ -87,7 +89,7 @@ def bucket_policy(bucket: str, prefix: str) -> dict[str, Any]:
                 "Sid": "TlsOnly",
                 "Effect": "Deny",
                 "Principal": "*",
-                "Action": "*",
+                "Action": list(_ALL),
                 "Resource": [_arn(bucket), _arn(bucket, "*")],
                 "Condition": {"Bool": {"aws:SecureTransport": "false"}},
             },

@@ -277,3 +277,17 @@ def test_object_lock_keeps_what_was_overwritten_and_deleted(emptied: Any) -> Non
         emptied.delete_object(Bucket=bucket, Key=key, VersionId=first)
     with closing(emptied.get_object(Bucket=bucket, Key=key, VersionId=first)["Body"]) as body:
         assert body.read() == b"first"
+
+
+def test_the_printed_bucket_policy_keeps_plain_http_out(emptied: Any) -> None:
+    bucket = "tls-vault"
+    emptied.create_bucket(Bucket=bucket)
+    emptied.put_object(Bucket=bucket, Key="x", Body=b"x")
+    emptied.put_bucket_policy(Bucket=bucket, Policy=json.dumps(bucket_policy(bucket, "")))
+    for call in (
+        lambda: emptied.put_object(Bucket=bucket, Key="y", Body=b"x", IfNoneMatch="*"),
+        lambda: emptied.get_object(Bucket=bucket, Key="x"),
+        lambda: emptied.list_objects_v2(Bucket=bucket),
+    ):
+        with pytest.raises(ClientError, match="AccessDenied"):
+            call()
