@@ -11,7 +11,8 @@ holds come and go; clocks jump. Two targets now and then.
 - Between prunes nothing is lost at all. With clocks apart nothing is deleted.
 - At the end, after two runs a grace apart, nothing is left that is not needed; a full verification finds
   nothing; every position restores to the bytes that the database had, by seq and by time.
-- A history follows its seed, but for the random names of packs and generations. Exit 1 where any broke a rule, and its name for --only.
+- A history follows its seed, but for the random names of packs and generations.
+- Exit 1 where any broke a rule, and its name for --only.
 """
 
 import argparse
