@@ -284,10 +284,11 @@ def test_the_printed_bucket_policy_keeps_plain_http_out(emptied: Any) -> None:
     emptied.create_bucket(Bucket=bucket)
     emptied.put_object(Bucket=bucket, Key="x", Body=b"x")
     emptied.put_bucket_policy(Bucket=bucket, Policy=json.dumps(bucket_policy(bucket, "")))
-    for call in (
+    calls: list[Callable[[], object]] = [
         lambda: emptied.put_object(Bucket=bucket, Key="y", Body=b"x", IfNoneMatch="*"),
         lambda: emptied.get_object(Bucket=bucket, Key="x"),
         lambda: emptied.list_objects_v2(Bucket=bucket),
-    ):
+    ]
+    for call in calls:
         with pytest.raises(ClientError, match="AccessDenied"):
             call()
