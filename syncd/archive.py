@@ -28,6 +28,7 @@ from syncd.errors import ArchiveError
 from syncd.format.bundle import Bundle, decode_bundle, encode_bundle_body
 from syncd.format.delta import Delta, SealedDelta, decode_delta, encode_delta
 from syncd.format.epoch import EpochObject, Wrap, decode_epoch, encode_epoch, encode_epoch_body
+from syncd.format.heartbeat import Heartbeat, decode_heartbeat, encode_heartbeat_body
 from syncd.format.manifest import (
     Manifest,
     decode_manifest,
@@ -51,6 +52,7 @@ from syncd.model import Digest
 _EPOCH_DOMAIN: Final = b"syncd v1 epoch\0"
 _BUNDLE_DOMAIN: Final = b"syncd v1 bundle\0"
 _MANIFEST_DOMAIN: Final = b"syncd v1 manifest\0"
+_HEARTBEAT_DOMAIN: Final = b"syncd v1 heartbeat\0"
 _HOLD_DOMAIN: Final = b"syncd v1 hold\0"
 
 
@@ -246,6 +248,21 @@ def read_tombstone(raw: bytes, *, mark_id: str) -> Tombstone:
     """A tombstone; nobody signs it. Raises ArchiveError."""
     with _naming(tombstone_name(mark_id)):
         return decode_tombstone(raw)
+
+
+def sign_heartbeat(signing_key: SigningKey, beat: Heartbeat) -> bytes:
+    """The object of a heartbeat."""
+    body = encode_heartbeat_body(beat)
+    return body + signing_key.sign(body, domain=_HEARTBEAT_DOMAIN)
+
+
+def read_heartbeat(raw: bytes, *, name: str, database: str | None, verify_key: VerifyKey) -> Heartbeat:
+    """A heartbeat whose signature is right. What it says counts, not its name. Raises ArchiveError."""
+    with _naming(name):
+        beat, signed, signature = decode_heartbeat(raw)
+        verify_key.verify(signed, signature, domain=_HEARTBEAT_DOMAIN, what="the heartbeat")
+        _expect("database", beat.database, database)
+        return beat
 
 
 def _expect(field: str, found: object, asked: object) -> None:

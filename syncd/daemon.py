@@ -253,6 +253,7 @@ class Daemon:
                 target,
                 stores[target].below(f"{replica.name}/").writer,
                 delta_share=config.snapshot_of(replica.name).delta_share,
+                heartbeat=config.heartbeat.interval,
             )
             for target in config.targets_of(replica.name)
         }

@@ -9,14 +9,16 @@
 """
 
 from dataclasses import dataclass
+from typing import Final
 
-from syncd.archive import read_bundle, read_manifest
+from syncd.archive import read_bundle, read_heartbeat, read_manifest
 from syncd.envelope.keys import VerifyKey
 from syncd.errors import ArchiveError, NoRestorePoint, ObjectNotFound
 from syncd.format.bundle import Bundle
 from syncd.format.head import Head
 from syncd.format.names import (
     GENERATIONS,
+    HEARTBEATS,
     deltas_dir,
     deltas_name,
     is_generation,
@@ -25,7 +27,10 @@ from syncd.format.names import (
     snapshot_name,
     snapshots_dir,
 )
+from syncd.model import format_time
 from syncd.store.base import Store
+
+_HEARTBEATS: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,22 +69,59 @@ class Heads:
 
     async def check(self, expected: Head) -> Newest:
         """The newest head, which is not older than `expected`. Raises ArchiveError where it is."""
+        newest = await self._newest()
+        if (newest.head.generation, newest.head.seq) < (expected.generation, expected.seq):
+            raise ArchiveError(
+                f"the archive ends at {newest.head}, before {expected}: what was newer is gone",
+                hint="restore from another target; without --expect-head, what is left can be restored",
+            )
+        if newest.head.generation == expected.generation:
+            await self._compare(expected)
+        return newest
+
+    async def current(self, newest: Newest) -> int:
+        """Until when the archive is known to be whole, in ms: the newest heartbeat, or the newest head.
+
+        Raises ArchiveError where a heartbeat says that it was further.
+        """
+        infos = [info async for info in self._store.objects(HEARTBEATS)]
+        names = [info.name for info in infos if is_generation(info.name.removeprefix(HEARTBEATS))]
+        current_ms = newest.captured_ms
+        for name in names[-_HEARTBEATS:]:
+            try:
+                beat = read_heartbeat(
+                    await self._store.get(name),
+                    name=name,
+                    database=self._database,
+                    verify_key=self._verify_key,
+                )
+            except (ArchiveError, ObjectNotFound):
+                continue  # anybody who may create objects can put one there
+            if (beat.generation, beat.seq) > (newest.head.generation, newest.head.seq):
+                raise ArchiveError(
+                    f"{name}: the archive reached seq {beat.seq} of generation {beat.generation},"
+                    f" and ends at {newest.head}: what was newer is gone",
+                    hint="restore from another target",
+                )
+            current_ms = max(current_ms, beat.time_ms)
+        return current_ms
+
+    async def _newest(self) -> Newest:
         generations = sorted([name for name in await self._store.dirs(GENERATIONS) if is_generation(name)])
         for generation in reversed(generations):
-            newest = await self.newest(generation)
-            if newest is None:
-                continue
-            if generation < expected.generation or (
-                generation == expected.generation and newest.head.seq < expected.seq
-            ):
-                raise ArchiveError(
-                    f"the archive ends at {newest.head}, before {expected}: what was newer is gone",
-                    hint="restore from another target; without --expect-head, what is left can be restored",
-                )
-            if generation == expected.generation:
-                await self._compare(expected)
-            return newest
+            if newest := await self.newest(generation):
+                return newest
         raise NoRestorePoint(f"{self._store.url} holds no archive", hint="check the URL")
+
+    async def check_age(self, now_ms: int, most_ms: int) -> int:
+        """How old the archive is at most, in ms, by `current`. Raises ArchiveError where above `most_ms`."""
+        current_ms = await self.current(await self._newest())
+        if now_ms - current_ms > most_ms:
+            raise ArchiveError(
+                f"the archive is known to be whole until {format_time(current_ms)} only, which is too old",
+                hint="an idle database looks like one that is held back, unless [heartbeat] is on",
+            )
+        return max(0, now_ms - current_ms)
 
     async def _compare(self, expected: Head) -> None:
         """What is at that seq must be the object that the head names, or nothing."""

@@ -113,6 +113,8 @@ class Event(StrEnum):
     TARGET_REFUSED = "target.refused"
     # Another daemon writes to the same archive: error, hint.
     TARGET_CONFLICTED = "target.conflicted"
+    # Nothing was to be shipped for the interval of heartbeats, and one was stored: target, seq.
+    TARGET_BEAT = "target.beat"
     # The newest objects that the target acknowledged are gone; it begins again with a snapshot: target,
     # missing, head (what it acknowledged last).
     TARGET_ROLLED_BACK = "target.rolled_back"

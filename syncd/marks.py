@@ -28,7 +28,7 @@ from syncd.errors import (
     StoreUnfit,
 )
 from syncd.format.marks import Mark, Purpose, Range, Tombstone, encode_mark
-from syncd.format.names import HOLDS, LEASES, TOMBSTONES, hold_name, lease_name, parse_mark
+from syncd.format.names import HEARTBEATS, HOLDS, LEASES, TOMBSTONES, hold_name, lease_name, parse_mark
 from syncd.store.base import ObjectInfo, Store
 
 LEASE_MS: Final = 24 * 3_600_000
@@ -212,6 +212,13 @@ class _Holder:
 def new_mark_id(now_ms: int) -> str:
     """An id for a mark that is made now."""
     return str(ULID.from_timestamp(now_ms / 1000))
+
+
+async def drop_heartbeats(store: Store) -> None:
+    """Delete all heartbeats but the newest two, which say all that the others do. Raises StoreError."""
+    names = [info.name async for info in store.objects(HEARTBEATS)]
+    for name in names[:-2]:
+        await store.delete(name)
 
 
 def _by_the_stores_clock(lease: Mark, stored_ms: int) -> Mark:

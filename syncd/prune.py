@@ -30,7 +30,17 @@ from syncd.format.names import (
 )
 from syncd.inventory import each, read_inventory, read_snapshots
 from syncd.log import Event, Log
-from syncd.marks import LEASE_MS, Buried, Marks, Protection, lease, new_mark_id, put_hold, read_marks
+from syncd.marks import (
+    LEASE_MS,
+    Buried,
+    Marks,
+    Protection,
+    drop_heartbeats,
+    lease,
+    new_mark_id,
+    put_hold,
+    read_marks,
+)
 from syncd.model import format_time
 from syncd.policy.inventory import SKEW_MS, Inventory, Kind
 from syncd.policy.ranges import ranges_of
@@ -90,6 +100,7 @@ async def prune(
             async with lease(store, clock, database, Purpose.PRUNE, ()) as protection:
                 await check_clock(store, protection, before_ms, clock)
                 report = await run.work()
+                await drop_heartbeats(store)
     except SyncdError as e:
         log(Event.PRUNE_STOPPED, error=str(e))
         raise

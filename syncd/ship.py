@@ -12,17 +12,20 @@
 """
 
 import asyncio
+import contextlib
 from collections.abc import Sequence
 from typing import Final
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, wait_random_exponential
 
-from syncd.archive import read_bundle, sign_bundle
+from syncd.archive import read_bundle, sign_bundle, sign_heartbeat
 from syncd.errors import ArchiveError, ConflictError, ObjectExists, StoreError, StoreRefused, SyncdError
 from syncd.format.bundle import Bundle
 from syncd.format.head import Head
-from syncd.format.names import deltas_name, snapshot_name
+from syncd.format.heartbeat import Heartbeat
+from syncd.format.names import deltas_name, heartbeat_name, snapshot_name
 from syncd.log import Event
+from syncd.marks import new_mark_id
 from syncd.replica import Replica
 from syncd.snapshot import Snapshot, conflict, read_back, ship_epochs, take_snapshot
 from syncd.state import CONFLICT, Outgoing, Stored
@@ -44,9 +47,18 @@ class Shipper:
         store: the database's part of the target.
         delta_share: `snapshot_due` is set when deltas since the last snapshot exceed this share of the
             database's size; 0 is never.
+        heartbeat: seconds without a shipment after which a heartbeat is stored; 0 is never.
     """
 
-    def __init__(self, replica: Replica, target: str, store: Store, *, delta_share: float = 0) -> None:
+    def __init__(
+        self,
+        replica: Replica,
+        target: str,
+        store: Store,
+        *,
+        delta_share: float = 0,
+        heartbeat: float = 0,
+    ) -> None:
         self._replica = replica
         self._target = target
         self.store = store
@@ -54,6 +66,8 @@ class Shipper:
         self._looked = False
         self._failed = False
         self._delta_share = delta_share
+        self._heartbeat = heartbeat
+        self._beats: list[str] = []
         self.snapshot_due = asyncio.Event()
         self._snapshotting = asyncio.Lock()
         self._wake = asyncio.Event()
@@ -75,12 +89,52 @@ class Shipper:
         try:
             while True:
                 await retrying(self.ship)
-                await self._wake.wait()
+                await self._idle()
         except StoreError as e:
             await self._park("refused", e, Event.TARGET_REFUSED)
         except ConflictError as e:
             await self._park(CONFLICT, e, Event.TARGET_CONFLICTED)
             raise
+
+    async def _idle(self) -> None:
+        """Wait until something is to be shipped; a heartbeat for each time that nothing was for so long."""
+        woken = asyncio.ensure_future(self._wake.wait())
+        try:
+            while self._heartbeat:
+                late = asyncio.ensure_future(self._replica.clock.sleep(self._heartbeat))
+                try:
+                    await asyncio.wait({woken, late}, return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    late.cancel()
+                if woken.done():
+                    return
+                try:
+                    await self.beat()
+                except StoreError as e:
+                    await self.note_error(e)
+            await woken
+        finally:
+            woken.cancel()
+
+    async def beat(self) -> None:
+        """Store a heartbeat, unless something waits; only the newest two of this process stay.
+
+        Raises StoreError.
+        """
+        replica = self._replica
+        chain, target = replica.chain, await replica.state.target(self._target)
+        if chain is None or target.cursor is None or target.snapshot is None or target.cursor < chain.seq:
+            return
+        now_ms = replica.clock.now_ms()
+        beat = Heartbeat(replica.name, chain.generation, chain.seq, now_ms)
+        name = heartbeat_name(new_mark_id(now_ms))
+        await self.store.put(name, sign_heartbeat(replica.sealing.signing_key, beat))
+        replica.log(Event.TARGET_BEAT, target=self._target, seq=chain.seq)
+        self._beats.append(name)
+        for old in self._beats[:-2]:
+            with contextlib.suppress(StoreRefused):  # it may not delete: prune does
+                await self.store.delete(old)
+        del self._beats[:-2]
 
     async def ship(self) -> None:
         """Ship everything that waits. Raises StoreError, ConflictError."""

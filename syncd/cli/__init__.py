@@ -166,6 +166,10 @@ def restore_command(
         str | None,
         typer.Option(metavar="HEAD", help="Refuse an archive older than this head, see `syncd log`."),
     ] = None,
+    newest_within: Annotated[
+        str | None,
+        typer.Option(metavar="AGE", help="Refuse an archive that is not known to be whole since then: 2h."),
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace FILE if it exists.")] = False,
     as_json: JsonOption = False,
     config: ConfigOption = None,
@@ -181,6 +185,7 @@ def restore_command(
             seq=seq,
             generation=generation,
             expect_head=expect_head,
+            newest_within=newest_within,
             identity=identity,
             passphrase_file=passphrase_file,
             passphrase_command=passphrase_command,

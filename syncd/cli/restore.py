@@ -24,7 +24,9 @@ from syncd.cli.heap import bound_heap
 from syncd.cli.identity import open_identity
 from syncd.cli.output import print_json
 from syncd.cli.places import Place, opened, plan_of, verify_key_of
+from syncd.clock import SystemClock
 from syncd.config import Config
+from syncd.config.units import parse_duration
 from syncd.destination import copy_shadow
 from syncd.envelope.keys import Identity
 from syncd.envelope.kit import Kit
@@ -49,6 +51,7 @@ class Request(Place):
     generation: str | None
     force: bool
     expect_head: str | None = None
+    newest_within: str | None = None
 
 
 class Bar:
@@ -129,6 +132,13 @@ def _parse_head(text: str) -> Head:
         ) from e
 
 
+def _parse_age(text: str) -> int:
+    try:
+        return round(parse_duration(text) * 1000)
+    except ValueError as e:
+        raise ConfigError(f"--newest-within {text}: {e}", hint="write it as 90m or 2d") from e
+
+
 def _from_shadow(request: Request) -> Restored:
     """Copy what lies on this host: no network, no key."""
     for option, value in (
@@ -136,6 +146,7 @@ def _from_shadow(request: Request) -> Restored:
         ("--seq", request.seq),
         ("--archive", request.archive),
         ("--expect-head", request.expect_head),
+        ("--newest-within", request.newest_within),
     ):
         if value is not None:
             raise ConfigError(
@@ -201,9 +212,11 @@ async def _from_one(
 ) -> Restored:
     verify_key = verify_key_of(settings, kit, request.verify_key)
     async with opened(request, settings, kit, target) as store:
+        heads = Heads(store, database=request.name, verify_key=verify_key)
         if request.expect_head is not None:
-            heads = Heads(store, database=request.name, verify_key=verify_key)
             await heads.check(_parse_head(request.expect_head))
+        if request.newest_within is not None:
+            await heads.check_age(SystemClock().now_ms(), _parse_age(request.newest_within))
         plan = await plan_of(
             store,
             request.name,

@@ -137,6 +137,7 @@ OutboxBytes = Annotated[int, BeforeValidator(size_between(MIB, 1 << 40))]
 PollInterval = Annotated[float, BeforeValidator(duration_between(0.02, MINUTE))]
 Drain = Annotated[float, BeforeValidator(duration_between(0, 10 * MINUTE))]
 Timeout = Annotated[float, BeforeValidator(duration_between(1, 10 * MINUTE))]
+Interval = Annotated[float, BeforeValidator(duration_between(0, 31 * DAY))]
 Schedule = Annotated[str, AfterValidator(check_schedule)]
 Share = Annotated[float, Field(ge=0, le=1000)]
 Pitr = Annotated[float, BeforeValidator(duration_between(0, 3660 * DAY))]
@@ -270,6 +271,12 @@ class Drill(Section):
     passphrase_file: OptionalSecret = None
 
 
+class Heartbeat(Section):
+    """`[heartbeat]`: seconds without a shipment after which a target is told that all is well; 0 is never."""
+
+    interval: Interval = 0.0
+
+
 class Check(Section):
     """`[check]`: when SQLite's quick_check looks at the shadow."""
 
@@ -346,6 +353,7 @@ class Config(Section):
     retention: Retention = Retention()
     drill: Drill = Drill()
     check: Check = Check()
+    heartbeat: Heartbeat = Heartbeat()
     keys: Keys
     targets: Annotated[Mapping[Name, Target], Field(min_length=1)]
     databases: Annotated[Mapping[Name, Database], Field(min_length=1)]

@@ -18,6 +18,7 @@ from syncd.config.model import (
     Capture,
     Check,
     Drill,
+    Heartbeat,
     Log,
     Outbox,
     Retention,
@@ -77,6 +78,11 @@ _DRILL: Final = """
 """
 _CHECK: Final = """
 # When SQLite's quick_check looks at the copy of the database, to notice damage in the application's own file.
+"""
+_HEARTBEAT: Final = """
+# After so long without a shipment, targets get a small signed object: "nothing was newer than this". So an
+# idle archive can be told from one that is held back ("syncd restore --newest-within").
+# "0s": never; then no request is sent while nothing changes.
 """
 _KEYS: Final = """
 # signing_key: signs what this daemon writes; a file of mode 0600, or "credential:NAME" for systemd's
@@ -163,6 +169,8 @@ def _lines(setup: Setup, off: str) -> Iterator[str]:
     yield from (off + _set(field, getattr(Drill(), field)) for field in Drill.model_fields)
     yield _CHECK + "[check]"
     yield off + _set("schedule", Check().schedule)
+    yield _HEARTBEAT + "[heartbeat]"
+    yield off + _set("interval", format_duration(Heartbeat().interval))
     yield _KEYS + "[keys]"
     yield _set("signing_key", str(setup.signing_key))
     yield _set("recipients", setup.recipients)

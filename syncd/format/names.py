@@ -7,6 +7,7 @@
     holds/<ULID>
     leases/<ULID>
     tombstones/<ULID>
+    heartbeats/<ULID>
 
 - A generation is a ULID in its canonical spelling: 26 characters, upper case (github.com/ulid/spec).
 - Hex digits are lower case, and numbers are padded: the order of the names is the order of the numbers.
@@ -25,6 +26,7 @@ GENERATIONS: Final = "generations/"
 HOLDS: Final = "holds/"
 LEASES: Final = "leases/"
 TOMBSTONES: Final = "tombstones/"
+HEARTBEATS: Final = "heartbeats/"
 MAX_SEQ: Final = (1 << 64) - 1
 MAX_EPOCH: Final = (1 << 32) - 1
 PACK_ID_BYTES: Final = 16
@@ -127,6 +129,11 @@ def lease_name(mark_id: str) -> str:
 def tombstone_name(mark_id: str) -> str:
     """Name of a tombstone, whose id is a ULID."""
     return TOMBSTONES + generation_text(generation_bytes(mark_id))
+
+
+def heartbeat_name(mark_id: str) -> str:
+    """Name of a heartbeat, whose id is a ULID."""
+    return HEARTBEATS + generation_text(generation_bytes(mark_id))
 
 
 @lru_cache(maxsize=256)

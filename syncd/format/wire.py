@@ -28,6 +28,7 @@ class ObjectKind(Enum):
     HOLD = b"H"
     LEASE = b"L"
     TOMBSTONE = b"T"
+    HEARTBEAT = b"B"
 
 
 def header(kind: ObjectKind) -> bytes:

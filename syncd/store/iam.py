@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from typing import Any, Final
 
-from syncd.format.names import GENERATIONS, HOLDS, LEASES, TOMBSTONES
+from syncd.format.names import GENERATIONS, HEARTBEATS, HOLDS, LEASES, TOMBSTONES
 from syncd.store.probe import PROBE_NAME
 
 SELF_TESTS: Final = "selftest/"
@@ -58,18 +58,19 @@ def role_policy(role: Role, bucket: str, prefix: str, databases: Iterable[str]) 
 def _statements(role: Role, bucket: str, prefix: str, roots: Sequence[str]) -> list[dict[str, Any]]:
     match role:
         case Role.WRITER:
+            creates = (GENERATIONS, HEARTBEATS, LEASES, PROBE_NAME)
             own = [f"{GENERATIONS}*/{kind}/*" for kind in ("epochs", "deltas", "snapshots")]
             return [
-                _allow("Create", _CREATE, bucket, roots, (f"{GENERATIONS}*", f"{LEASES}*", f"{PROBE_NAME}*")),
+                _allow("Create", _CREATE, bucket, roots, tuple(f"{each}*" for each in creates)),
                 _allow("ReadOwn", ("s3:GetObject",), bucket, roots, (*own, PROBE_NAME)),
             ]
         case Role.PRUNER:
-            marks = (f"{HOLDS}*", f"{LEASES}*", f"{TOMBSTONES}*")
+            marks, beats = (f"{HOLDS}*", f"{LEASES}*", f"{TOMBSTONES}*"), (f"{HEARTBEATS}*",)
             return [
                 _list(bucket, roots),
                 _allow("Read", ("s3:GetObject",), bucket, roots, ("*",)),
                 _allow("Mark", _CREATE, bucket, roots, marks),
-                _allow("Delete", ("s3:DeleteObject",), bucket, roots, (f"{GENERATIONS}*", *marks)),
+                _allow("Delete", ("s3:DeleteObject",), bucket, roots, (f"{GENERATIONS}*", *beats, *marks)),
             ]
         case Role.RESTORER:
             passing = (f"{LEASES}*", f"{SELF_TESTS}*")

@@ -8,10 +8,11 @@ from collections.abc import AsyncIterator
 import pytest
 from typing_extensions import override
 
-from syncd.errors import ConflictError, StoreRefused, StoreUnavailable
+from syncd.errors import ArchiveError, ConflictError, StoreRefused, StoreUnavailable
 from syncd.format.bundle import decode_bundle
 from syncd.heads import Heads
 from syncd.log import Event
+from syncd.marks import drop_heartbeats
 from syncd.replica import Replica
 from syncd.ship import Shipper
 from syncd.store.base import ObjectInfo
@@ -456,3 +457,60 @@ async def test_a_target_in_reach_keeps_the_outbox_small(bench: Bench) -> None:
         assert not bench.log.of(Event.OUTBOX_TRIMMED)
     for seq, truth in bench.truth.items():
         assert (await bench.restore(seq=seq))[1] == truth
+
+
+async def test_heartbeats_tell_an_idle_archive_from_a_stale_one(bench: Bench) -> None:
+    heads = Heads(bench.store(), database="chat", verify_key=SIGNING_KEY.verify_key)
+    async with bench.replica() as replica:
+        shipper = Shipper(replica, "main", bench.store())
+        await shipper.beat()
+        assert not [name for name in bench.held if name.startswith("heartbeats/")]
+        await bench.capture(replica)
+        await shipper.ship()
+        bench.clock.advance(7200)
+        with pytest.raises(ArchiveError, match="is known to be whole until"):
+            await heads.check_age(bench.clock.ms, 3_600_000)
+        for _ in range(3):
+            bench.clock.advance(60)
+            await shipper.beat()
+        assert len([name for name in bench.held if name.startswith("heartbeats/")]) == 2
+        bench.clock.advance(60)
+        assert await heads.check_age(bench.clock.ms, 3_600_000) == 60_000
+        bench.held[f"heartbeats/{'7' + 'Z' * 25}"] = Held(b"anybody's", 0)
+        assert await heads.check_age(bench.clock.ms, 3_600_000) == 60_000
+        bench.sql(ROW)
+        await bench.capture(replica)
+        await shipper.beat()
+        assert await heads.check_age(bench.clock.ms, 3_600_000) > 60_000, "what waits is not whole"
+    await drop_heartbeats(bench.store())
+    assert len([name for name in bench.held if name.startswith("heartbeats/")]) == 2
+
+
+async def test_a_heartbeat_tells_that_the_tail_was_cut_off(bench: Bench) -> None:
+    heads = Heads(bench.store(), database="chat", verify_key=SIGNING_KEY.verify_key)
+    async with bench.replica() as replica:
+        await bench.capture(replica)
+        shipper = Shipper(replica, "main", bench.store())
+        await shipper.ship()
+        bench.sql(ROW)
+        await bench.capture(replica)
+        await shipper.ship()
+        await shipper.beat()
+    assert await heads.check_age(bench.clock.ms, 0) == 0
+    del bench.held[max(name for name in bench.held if "/deltas/" in name)]
+    with pytest.raises(ArchiveError, match=r"reached seq 1 of .* what was newer is gone"):
+        await heads.check_age(bench.clock.ms, 3_600_000)
+
+
+async def test_an_idle_shipper_beats_at_its_interval_and_ships_in_between(bench: Bench) -> None:
+    async with bench.replica() as replica:
+        await bench.capture(replica)
+        shipper = Shipper(replica, "main", bench.store(), heartbeat=600)
+        task = asyncio.create_task(shipper.run())
+        for _ in range(2000):
+            if len(bench.log.of(Event.TARGET_BEAT)) >= 3:
+                break
+            await asyncio.sleep(0.001)
+        assert [line["seq"] for line in bench.log.of(Event.TARGET_BEAT)[:3]] == [0, 0, 0]
+        assert 600 in bench.clock.slept
+        await stop(task)
