@@ -102,7 +102,7 @@ def write_snapshot(archive: "Archive", seq: int, pages: "Pages") -> None:
     fields = archive.signed(f"snapshots/{seq:016x}", b"M", b"manifest")
     check(fields.varint() == seq, "belongs to another seq")
     epoch, _, _, size, count = *fields.varints(3), 1 << fields.take(1)[0], fields.varint()
-    packs = [(fields.take(16), fields.varint(), fields.take(32), fields.varint()) for _ in fields.count()]
+    packs = [(fields.take(16), fields.varint(), fields.take(32), *fields.varints(2)) for _ in fields.count()]
     runs, page = list[tuple[int, int, int, int]](), 1
     for _ in fields.count():
         length, pack, offset = fields.varints(3)
@@ -112,7 +112,7 @@ def write_snapshot(archive: "Archive", seq: int, pages: "Pages") -> None:
     digest = archive.unseal(epoch, b"digest", label, fields.sized())
     pages.begin(size)
     for index, group in itertools.groupby(sorted(runs), lambda run: run[0]):
-        pack_id, _, sha256, many = packs[index]
+        pack_id, _, sha256, many, _ = packs[index]
         with about(f"packs/{pack_id.hex()}"):
             data = archive.read(f"packs/{pack_id.hex()}", b"P")
             check(hashlib.sha256(data).digest() == sha256, "is not the one that the manifest names")

@@ -186,7 +186,7 @@ class _Taking:
                 raw = await asyncio.to_thread(_seal, view, key, pack_id, numbers)
                 if travelling is not None:
                     await travelling
-                ref = PackRef(pack_id, len(raw), hashlib.sha256(raw).digest(), len(numbers))
+                ref = PackRef(pack_id, len(raw), hashlib.sha256(raw).digest(), len(numbers), key.number)
                 packing.add(ref, numbers)
                 travelling = asyncio.create_task(self._ship_pack(chain, ref, raw, numbers))
             if travelling is not None:

@@ -129,7 +129,7 @@ class Specimen:
         pack_id = os.urandom(PACK_ID_BYTES)
         raw = seal_pack(key, pack_id, page_size, pages, _LEVEL)
         await self.store.put(pack_name(self.generation, pack_id), raw)
-        self._packs.append(PackRef(pack_id, len(raw), hashlib.sha256(raw).digest(), len(pages)))
+        self._packs.append(PackRef(pack_id, len(raw), hashlib.sha256(raw).digest(), len(pages), key.number))
 
     def _delta(self, seq: int, key: EpochKey) -> SealedDelta:
         old, new = self._pages(seq - 1), self._pages(seq)

@@ -48,7 +48,7 @@ MANIFEST = Manifest(
     created_ms=2,
     page_size=512,
     page_count=2,
-    packs=(PackRef(PACK_ID, len(PACK), hashlib.sha256(PACK).digest(), 2),),
+    packs=(PackRef(PACK_ID, len(PACK), hashlib.sha256(PACK).digest(), 2, 1),),
     runs=Runs.of(Run(1, 2, 0, 0)),
 )
 SNAPSHOT = archive.seal_manifest(KEY, SIGNING, MANIFEST, AFTER)

@@ -155,7 +155,7 @@ def test_pieces_a_new_page_size_and_a_snapshot_within_a_bundle(tmp_path: Path, t
         created_ms=2,
         page_size=SIZE,
         page_count=2,
-        packs=(PackRef(b"p" * 16, len(pack), hashlib.sha256(pack).digest(), 3),),
+        packs=(PackRef(b"p" * 16, len(pack), hashlib.sha256(pack).digest(), 3, 1),),
         runs=Runs.of(Run(1, 2, 0, 0)),
     )
     steps = [

@@ -31,18 +31,24 @@ SHA256_BYTES: Final = 32
 
 @dataclass(frozen=True, slots=True)
 class PackRef:
-    """A pack as the manifest knows it: id, size and SHA-256 of the object, number of pages in it."""
+    """A pack as the manifest knows it: id, size and SHA-256 of the object, number of pages in it, its epoch.
+
+    So who prunes knows which epochs are needed, and need not read packs.
+    """
 
     pack_id: bytes
     size: int
     sha256: bytes
     pages: int
+    epoch: int
 
     def __post_init__(self) -> None:
         if len(self.pack_id) != PACK_ID_BYTES or len(self.sha256) != SHA256_BYTES:
             raise ValueError("a pack has an id of 16 bytes and a SHA-256 of 32")
         if not 0 < self.size <= MAX_VARINT or not 0 < self.pages <= MAX_PAGE_COUNT:
             raise ValueError("a pack is empty or impossibly large")
+        if not 0 <= self.epoch <= MAX_EPOCH:
+            raise ValueError(f"a pack has no epoch {self.epoch}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +104,7 @@ def encode_manifest_body(manifest: Manifest) -> bytes:
     out += varint(manifest.page_count)
     out += varint(len(manifest.packs))
     for pack in manifest.packs:
-        out += pack.pack_id + varint(pack.size) + pack.sha256 + varint(pack.pages)
+        out += pack.pack_id + varint(pack.size) + pack.sha256 + varint(pack.pages) + varint(pack.epoch)
     out += varint(len(manifest.runs))
     return bytes(out) + encode_runs(manifest.runs)
 
@@ -148,6 +154,7 @@ def _decode_fields(reader: Reader) -> Manifest:
             size=reader.varint(),
             sha256=reader.take(SHA256_BYTES),
             pages=reader.varint(),
+            epoch=reader.varint(),
         )
         for _ in range(reader.count())
     )

@@ -56,8 +56,8 @@ class SnapshotTables:
         """The target has this pack of a snapshot at `seq`; it is of use even if the snapshot is given up."""
         async with self._connection.transaction() as run:
             run(
-                "INSERT OR REPLACE INTO pack VALUES (?, ?, ?, ?, ?, ?, ?)",
-                *(name, ref.pack_id, ref.size, ref.sha256, seq, page_size, encode_pages(numbers)),
+                "INSERT OR REPLACE INTO pack VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                *(name, ref.pack_id, ref.size, ref.sha256, seq, ref.epoch, page_size, encode_pages(numbers)),
             )
 
     async def known(self, name: str, page_size: int) -> Known:
@@ -70,12 +70,12 @@ class SnapshotTables:
                 base = Base(manifest.seq, manifest.packs, manifest.runs)
         packs: list[KnownPack] = []
         for row in await self._connection.rows(
-            "SELECT id, size, sha256, seq, pages FROM pack WHERE target = ? AND page_size = ?",
+            "SELECT id, size, sha256, seq, epoch, pages FROM pack WHERE target = ? AND page_size = ?",
             name,
             page_size,
         ):
-            numbers = decode_pages(row[4])
-            packs.append(KnownPack(PackRef(row[0], row[1], row[2], len(numbers)), row[3], numbers))
+            numbers = decode_pages(row[5])
+            packs.append(KnownPack(PackRef(row[0], row[1], row[2], len(numbers), row[4]), row[3], numbers))
         return Known(base, tuple(packs))
 
     async def changes(self, after: int) -> list[tuple[int, bytes]]:

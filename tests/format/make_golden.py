@@ -75,7 +75,7 @@ def main() -> None:
         pack_id = bytes((index + 1,)) * 16
         raw = archive.seal_pack(keys[1], pack_id, SIZE, [(n, states[0][n]) for n in numbers], 3)
         objects[names.pack_name(GENERATION, pack_id)] = raw
-        refs.append(PackRef(pack_id, len(raw), hashlib.sha256(raw).digest(), len(numbers)))
+        refs.append(PackRef(pack_id, len(raw), hashlib.sha256(raw).digest(), len(numbers), 1))
     manifest = Manifest(
         database="chat",
         generation=GENERATION,

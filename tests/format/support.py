@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from syncd.format.delta import Delta, PatchGroup
 from syncd.format.epoch import EpochObject, Wrap
 from syncd.format.manifest import Manifest, PackRef
-from syncd.format.names import generation_text
+from syncd.format.names import MAX_EPOCH, generation_text
 from syncd.format.runs import Run, Runs
 from syncd.format.wire import MAX_MS, MAX_VARINT
 from syncd.model import Digest
@@ -34,7 +34,7 @@ MANIFEST = Manifest(
     created_ms=1_790_000_005_000,
     page_size=4096,
     page_count=10,
-    packs=(PackRef(b"p" * 16, 9000, b"s" * 32, 7), PackRef(b"q" * 16, 8000, b"t" * 32, 5)),
+    packs=(PackRef(b"p" * 16, 9000, b"s" * 32, 7, 2), PackRef(b"q" * 16, 8000, b"t" * 32, 5, 3)),
     runs=Runs.of(Run(1, 3, 0, 4), Run(4, 5, 1, 0), Run(9, 2, 0, 1)),
     sealed_digest=b"d" * 104,
 )
@@ -94,6 +94,7 @@ def manifests(draw: st.DrawFn) -> Manifest:
             draw(st.integers(1, MAX_VARINT)),
             draw(st.binary(min_size=32, max_size=32)),
             n,
+            draw(st.integers(0, MAX_EPOCH)),
         )
         for index, n in enumerate(sizes)
     )

@@ -96,19 +96,23 @@ def test_an_invalid_manifest_cannot_be_made(change: dict[str, object], reason: s
 
 
 @pytest.mark.parametrize(
-    ("pack_id", "size", "sha256", "pages"),
+    ("pack_id", "size", "sha256", "pages", "epoch"),
     [
-        (bytes(15), 1, bytes(32), 1),
-        (bytes(16), 1, bytes(31), 1),
-        (bytes(16), 0, bytes(32), 1),
-        (bytes(16), 1 << 64, bytes(32), 1),
-        (bytes(16), 1, bytes(32), 0),
-        (bytes(16), 1, bytes(32), 1 << 32),
+        (bytes(15), 1, bytes(32), 1, 1),
+        (bytes(16), 1, bytes(31), 1, 1),
+        (bytes(16), 0, bytes(32), 1, 1),
+        (bytes(16), 1 << 64, bytes(32), 1, 1),
+        (bytes(16), 1, bytes(32), 0, 1),
+        (bytes(16), 1, bytes(32), 1 << 32, 1),
+        (bytes(16), 1, bytes(32), 1, -1),
+        (bytes(16), 1, bytes(32), 1, 1 << 32),
     ],
 )
-def test_an_invalid_pack_cannot_be_listed(pack_id: bytes, size: int, sha256: bytes, pages: int) -> None:
+def test_an_invalid_pack_cannot_be_listed(
+    pack_id: bytes, size: int, sha256: bytes, pages: int, epoch: int
+) -> None:
     with pytest.raises(ValueError, match="a pack"):
-        PackRef(pack_id, size, sha256, pages)
+        PackRef(pack_id, size, sha256, pages, epoch)
 
 
 @pytest.mark.parametrize(

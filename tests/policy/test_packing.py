@@ -70,7 +70,7 @@ class Model:
     def ship(self, numbers: Numbers) -> PackRef:
         pack_id = len(self.packs).to_bytes(16)
         self.packs[pack_id] = [self.pages[n - 1] for n in numbers.tolist()]
-        return PackRef(pack_id, 1, bytes(32), len(numbers))
+        return PackRef(pack_id, 1, bytes(32), len(numbers), 1)
 
 
 def filled(pages: int) -> Model:

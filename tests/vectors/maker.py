@@ -121,7 +121,7 @@ class Maker:
             + frame(b"".join(pages.values()))
         )
         raw = encode_pack(epoch, self.seal(epoch, b"pack", pack_id, plain))
-        ref = PackRef(pack_id, len(raw), hashlib.sha256(raw).digest(), len(numbers))
+        ref = PackRef(pack_id, len(raw), hashlib.sha256(raw).digest(), len(numbers), epoch)
         self.packs.append((ref, numbers))
         return self.add(pack_name(self.generation, pack_id), raw)
 

@@ -74,7 +74,7 @@ class Archive:
             page_size=512,
             page_count=len(raws),
             packs=tuple(
-                PackRef(number.to_bytes(16), len(raw), hashlib.sha256(raw).digest(), 1)
+                PackRef(number.to_bytes(16), len(raw), hashlib.sha256(raw).digest(), 1, 1)
                 for number, raw in raws.items()
             ),
             runs=Runs.of(*(Run(index + 1, 1, index, 0) for index in range(len(raws)))),

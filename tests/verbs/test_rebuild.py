@@ -194,7 +194,7 @@ async def test_packs_of_which_little_is_live(places: list[tuple[int, int]]) -> N
         pack_id = bytes([pack]) * 16
         raw = seal_pack(key, pack_id, SIZE, contents[pack], 3)
         await store.put(pack_name(GENERATION, pack_id), raw)
-        packs.append(PackRef(pack_id, len(raw), sha256(raw).digest(), len(contents[pack])))
+        packs.append(PackRef(pack_id, len(raw), sha256(raw).digest(), len(contents[pack]), key.number))
     manifest = Manifest(
         database=NAME,
         generation=GENERATION,
