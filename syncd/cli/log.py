@@ -3,13 +3,16 @@
 import asyncio
 from typing import Any
 
+import typer
+
 from syncd.archive import read_bundle
 from syncd.cli.output import print_json, print_table, size_text
 from syncd.cli.places import Place, contents_of, opened, verify_key_of
 from syncd.contents import Contents
 from syncd.envelope.keys import VerifyKey
+from syncd.errors import ArchiveError
 from syncd.format.names import deltas_name
-from syncd.heads import Heads
+from syncd.heads import Heads, Newest
 from syncd.model import format_time
 from syncd.policy.plan import BundleEntry
 from syncd.store.base import Store
@@ -23,7 +26,8 @@ def run_log(place: Place, *, as_json: bool) -> None:
         return
     for generation in rows:
         print_table(
-            f"generation {generation['generation']}, head {generation['head'] or 'none'}",
+            f"generation {generation['generation']}, head {generation['head'] or 'none'}"
+            + (f", whole until {generation['whole_until']}" if generation["whole_until"] else ""),
             ("what", "seq", "time", "size", "objects"),
             [
                 (
@@ -46,19 +50,30 @@ async def _rows(place: Place) -> list[dict[str, Any]]:
     async with opened(place, settings, kit, target) as store:
         heads = Heads(store, database=place.name, verify_key=verify_key)
         contents = await contents_of(store, place.name, kit, verify_key)
-        return [
-            {
-                "generation": generation,
-                "head": await _head(heads, generation),
-                "entries": await _entries(store, contents, generation, verify_key),
-            }
-            for generation in contents.generations
-        ]
+        rows: list[dict[str, Any]] = []
+        newest: Newest | None = None
+        for generation in contents.generations:
+            newest = await heads.newest(generation)
+            entries = await _entries(store, contents, generation, verify_key)
+            rows.append(
+                {
+                    "generation": generation,
+                    "head": str(newest.head) if newest else None,
+                    "whole_until": None,
+                    "entries": entries,
+                }
+            )
+        rows[-1]["whole_until"] = await _whole_until(heads, newest)
+        return rows
 
 
-async def _head(heads: Heads, generation: str) -> str | None:
-    newest = await heads.newest(generation)
-    return str(newest.head) if newest else None
+async def _whole_until(heads: Heads, newest: Newest | None) -> str | None:
+    """By a heartbeat, or the newest change. That it was further is told, and the rest shown all the same."""
+    try:
+        return format_time(await heads.current(newest)) if newest else None
+    except ArchiveError as e:
+        typer.echo(f"syncd: {e}", err=True)
+        return None
 
 
 async def _entries(

@@ -135,7 +135,8 @@ def test_an_archive_that_lost_its_newest_objects(kept: Kept, to: Path, tmp_path:
     assert status["databases"]["chat"]["targets"]["local"]["head"] == head
     assert head.split(":")[1] == str(kept.last.seq)
     assert head in succeeded(quick("log", *where)).out.replace("\n", "")
-    succeeded(quick(*restoring, "--expect-head", head))
+    assert generation["whole_until"] == kept.last.time
+    succeeded(quick(*restoring, "--expect-head", head, "--newest-within", "1000d"))
     assert to.read_bytes() == kept.last.truth
     to.unlink()
     max((archive / "chat" / "generations" / generation["generation"] / "deltas").iterdir()).unlink()
@@ -144,6 +145,8 @@ def test_an_archive_that_lost_its_newest_objects(kept: Kept, to: Path, tmp_path:
     )
     assert not to.exists()
     assert_refused(quick(*restoring, "--expect-head", head[:-1]), 10, "--expect-head", "is no head")
+    assert_refused(quick(*restoring, "--newest-within", "soon"), 10, "--newest-within soon")
+    assert_refused(quick(*restoring, "--newest-within", "0s"), 15, "known to be whole until")
     succeeded(quick(*restoring))
     assert to.read_bytes() == kept.points[-2].truth
 
