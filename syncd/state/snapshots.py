@@ -2,12 +2,14 @@
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Final
 
 import numpy as np
 
+from syncd.errors import ArchiveError
 from syncd.format.head import Head
 from syncd.format.manifest import Manifest, PackRef, decode_manifest
 from syncd.format.names import snapshot_name
@@ -65,9 +67,10 @@ class SnapshotTables:
         rows = await self._connection.rows("SELECT map FROM target WHERE name = ? AND map NOT NULL", name)
         base: Base | None = None
         if rows:
-            manifest, _, _ = await asyncio.to_thread(decode_manifest, rows[0][0])
-            if manifest.page_size == page_size:
-                base = Base(manifest.seq, manifest.packs, manifest.runs)
+            with suppress(ArchiveError):  # kept by another version of the format: all pages are shipped again
+                manifest, _, _ = await asyncio.to_thread(decode_manifest, rows[0][0])
+                if manifest.page_size == page_size:
+                    base = Base(manifest.seq, manifest.packs, manifest.runs)
         packs: list[KnownPack] = []
         for row in await self._connection.rows(
             "SELECT id, size, sha256, seq, epoch, pages FROM pack WHERE target = ? AND page_size = ?",

@@ -274,3 +274,18 @@ async def test_a_whole_one_builds_on_nothing(bench: Bench) -> None:
         assert await bench.capture(replica) == 2
         await shipper.ship()
     assert (await bench.restore())[1] == bench.path.read_bytes()
+
+
+async def test_a_map_that_cannot_be_read_any_more_is_as_none(bench: Bench) -> None:
+    async with bench.replica() as replica:
+        shipper = Shipper(replica, "main", bench.store())
+        await bench.capture(replica)
+        await shipper.ship()
+        async with replica.state._connection.transaction() as run:
+            run("UPDATE target SET map = ?", b"of another version")
+        bench.sql("INSERT INTO t (a) VALUES ('new')")
+        await bench.capture(replica)
+        taken = await shipper.snapshot("test")
+        assert taken is not None
+        assert taken.changed == taken.pages
+    assert (await bench.restore())[1] == bench.path.read_bytes()
