@@ -6,7 +6,8 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from typing import Final, TypeVar
 
 from syncd.archive import read_bundle, read_manifest
@@ -66,15 +67,23 @@ async def read_ends(
     for bundle in sorted(bundles, key=lambda b: b.first_seq):
         last[bundle.generation] = bundle
     return {
-        generation: read_bundle(
-            await store.get(bundle.name),
-            generation=generation,
-            first_seq=bundle.first_seq,
-            database=database,
-            verify_key=verify_key,
-        ).last_seq
+        generation: await _last_seq(store, bundle, database, verify_key)
         for generation, bundle in last.items()
     }
+
+
+async def read_lengths(
+    store: Store, inventory: Inventory, bundles: Iterable[Bundle], *, database: str, verify_key: VerifyKey
+) -> Inventory:
+    """The inventory with the last seqs of these bundles. Raises StoreError.
+
+    What is damaged, or went since it was listed, stays as it is.
+    """
+    known: dict[Bundle, Bundle] = {}
+    for bundle in bundles:
+        with suppress(ArchiveError, ObjectNotFound):
+            known[bundle] = replace(bundle, last_seq=await _last_seq(store, bundle, database, verify_key))
+    return replace(inventory, bundles=tuple(known.get(b, b) for b in inventory.bundles))
 
 
 async def each(items: Iterable[_T], action: Callable[[_T], Awaitable[None]]) -> None:
@@ -92,6 +101,16 @@ async def each(items: Iterable[_T], action: Callable[[_T], Awaitable[None]]) -> 
         for worker in workers:
             worker.cancel()
         await asyncio.wait(workers)
+
+
+async def _last_seq(store: Store, bundle: Bundle, database: str, verify_key: VerifyKey) -> int:
+    return read_bundle(
+        await store.get(bundle.name),
+        generation=bundle.generation,
+        first_seq=bundle.first_seq,
+        database=database,
+        verify_key=verify_key,
+    ).last_seq
 
 
 async def _read_manifests(

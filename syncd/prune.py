@@ -2,9 +2,10 @@
 
 - Nothing goes before a tombstone that is older than the grace names it, and the decision of now still lets
   it go. So a hold that comes meanwhile is enough to keep it.
-- Manifests go first, then bundles; packs after another look that no manifest which is there needs them;
-  epochs when nothing else of their generation is there. So a run may end between any two calls: what is
-  left is whole, or garbage that the next run finds.
+- Of each stretch bundles go from its end, then its manifest; packs after another look that no manifest which
+  is there needs them; epochs when nothing else of their generation is there. So a run may end between any
+  two calls: what is left is whole, each snapshot with an unbroken run of deltas, or garbage that the next
+  run finds.
 - A clock that disagrees with the store's, a hold that cannot be read, or a lease that may still count and
   cannot be read stops the run before anything is written.
 - A dry run writes nothing.
@@ -28,7 +29,7 @@ from syncd.format.names import (
     parse_pack_id,
     tombstone_name,
 )
-from syncd.inventory import each, read_inventory, read_snapshots
+from syncd.inventory import each, read_inventory, read_lengths, read_snapshots
 from syncd.log import Event, Log
 from syncd.marks import (
     LEASE_MS,
@@ -42,9 +43,10 @@ from syncd.marks import (
     read_marks,
 )
 from syncd.model import format_time
-from syncd.policy.inventory import SKEW_MS, Inventory, Kind
+from syncd.policy.inventory import SKEW_MS, Bundle, Inventory, Kind, Snapshot
 from syncd.policy.ranges import ranges_of
-from syncd.policy.retention import Retention
+from syncd.policy.retention import Retention, unsure
+from syncd.policy.stretches import Stretch, stretches
 from syncd.policy.verdicts import Verdict, decide
 from syncd.store.base import Store
 
@@ -191,7 +193,7 @@ class _Prune:
         now_ms = self._clock.now_ms()
         going = [v for v in verdicts if not v.keep]
         ripe = [v for v in going if v.generation and due_ms.get(v.name, now_ms + 1) <= now_ms]
-        await self._delete(ripe)
+        await self._delete(inventory, verdicts, ripe)
         await self._tidy(marks, verdicts)
         new = [v.name for v in going if v.generation and v.name not in inventory.tombstoned]
         await self._bury(new)
@@ -205,7 +207,10 @@ class _Prune:
         )
 
     async def _decide(self) -> tuple[Inventory, Marks, tuple[Verdict, ...]]:
-        inventory = await read_inventory(self._store, database=self._database, verify_key=self._verify_key)
+        store, database, verify_key = self._store, self._database, self._verify_key
+        inventory = await read_inventory(store, database=database, verify_key=verify_key)
+        to_read = await asyncio.to_thread(unsure, inventory, self._retention, self._clock.now_ms())
+        inventory = await read_lengths(store, inventory, to_read, database=database, verify_key=verify_key)
         marks = await read_marks(self._store, self._database, self._verify_key)
         self._check_marks(marks)
         counting = [m for m in marks.leases if m.purpose is not Purpose.PRUNE or not self._active(m)]
@@ -240,12 +245,26 @@ class _Prune:
                     due[name] = min(ms, due.get(name, ms))
         return due
 
-    async def _delete(self, ripe: Iterable[Verdict]) -> None:
+    async def _delete(
+        self, inventory: Inventory, verdicts: Iterable[Verdict], ripe: Iterable[Verdict]
+    ) -> None:
         by_kind: dict[Kind, list[Verdict]] = {kind: [] for kind in Kind}
         for verdict in ripe:
             by_kind[verdict.kind].append(verdict)
-        await each(by_kind[Kind.SNAPSHOT], self._remove)
-        await each(by_kind[Kind.BUNDLE], self._remove)
+        fate = {v.name: v for v in verdicts}
+        due = {v.name for kind in (Kind.SNAPSHOT, Kind.BUNDLE) for v in by_kind[kind]}
+
+        async def shorten(stretch: Stretch) -> None:
+            order: list[Bundle | Snapshot] = list(reversed(stretch.bundles))
+            if stretch.snapshot is not None:
+                order.append(stretch.snapshot)
+            for one in order:
+                if one.name in due:
+                    await self._remove(fate[one.name])
+                elif not fate[one.name].keep:
+                    return  # its grace is not over: what is in front of it has to wait
+
+        await each(stretches(inventory), shorten)
         await each(await self._unneeded(by_kind[Kind.PACK]), self._remove)
         await each(await self._last(by_kind[Kind.EPOCH]), self._remove)
 

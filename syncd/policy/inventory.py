@@ -59,12 +59,13 @@ class Unreadable:
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """A bundle of deltas. It ends where the next one of its generation begins."""
+    """A bundle of deltas. It ends at `last_seq` where it was read, else before the next one begins."""
 
     generation: str
     first_seq: int
     size: int
     stored_ms: int
+    last_seq: int | None = None
 
     @property
     def name(self) -> str:

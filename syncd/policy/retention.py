@@ -1,7 +1,7 @@
 """The rule: which restore points stay. Pure; `now` is an argument.
 
 - Any moment within `pitr` before now can be restored: the newest snapshot before that window, everything
-  after it, and the bundle that reaches over it.
+  after it, and the bundle that reaches over it. One that may do so by its name stays until it was read.
 - Before the window snapshots stay, one for each of the latest hours, days, weeks, months and years (UTC)
   that have one; and always the newest few.
 - A moment is before the window where the host's clock and the store's say so: a host that starts without
@@ -11,12 +11,13 @@
 - A host whose clock ran ahead when a generation began may name the next one as if it were older. So an
   older generation that the store received something of within the window has a window of its own; and the
   newest snapshot of the one that the store received something of last stays, with everything after it.
-- Holds and leases keep what their ranges need, whatever the rule says.
+- Holds and leases keep what their ranges need, whatever the rule says; leases go by names alone, as who
+  reads under one does.
 """
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Final
 
@@ -24,6 +25,7 @@ from syncd.format.marks import Mark, Purpose, Range
 from syncd.format.names import MAX_SEQ
 from syncd.model import format_time
 from syncd.policy.inventory import Bundle, Inventory, Snapshot, is_future
+from syncd.policy.stretches import doubtful
 
 WITHIN: Final = "within pitr"
 FUTURE: Final = "dated in the future"
@@ -83,7 +85,7 @@ def promised(inventory: Inventory, retention: Retention, now_ms: int) -> Promise
     for mark in sorted(inventory.marks, key=lambda m: m.mark_id):
         if now_ms < mark.until_ms:
             for each in mark.ranges:
-                promise.keep_range(each, mark_text(mark))
+                promise.keep_range(each, mark_text(mark), by_name=mark.purpose is not Purpose.HOLD)
     return promise.result()
 
 
@@ -165,34 +167,54 @@ class _Keeping:
                 seen.add(which)
                 self._keep([snapshot], f"{name} {len(seen)} of {count}")
 
-    def keep_range(self, wanted: Range, why: str) -> None:
+    def keep_range(self, wanted: Range, why: str, *, by_name: bool = False) -> None:
         """The newest snapshot at or before the range, those within, and the bundles from there on."""
         mine = [s for s in self._snapshots if s.generation == wanted.generation]
         first = max((s.seq for s in mine if s.seq <= wanted.first_seq), default=-1)
         self._keep([s for s in mine if first <= s.seq <= wanted.last_seq], why)
-        self._keep_bundles(wanted.generation, first, wanted.last_seq, why)
+        self._keep_bundles(wanted.generation, first, wanted.last_seq, why, by_name=by_name)
         self._ranges.append(wanted)
 
     def _keep(self, snapshots: Iterable[Snapshot], why: str) -> None:
         for snapshot in snapshots:
             self._why.setdefault(snapshot, {})[why] = None
 
-    def _keep_bundles(self, generation: str, after: int, last: int, why: str) -> None:
-        for bundle in reaching(self._bundles.get(generation, []), after, last):
+    def _keep_bundles(
+        self, generation: str, after: int, last: int, why: str, *, by_name: bool = False
+    ) -> None:
+        for bundle in reaching(self._bundles.get(generation, []), after, last, by_name=by_name):
             self._why_bundle.setdefault(bundle, why)
 
     def _future(self, snapshot: Snapshot) -> bool:
         return is_future(snapshot.generation, self._now_ms, snapshot.captured_ms, snapshot.stored_ms)
 
 
-def reaching(bundles: Sequence[Bundle], after: int, last: int) -> Sequence[Bundle]:
+def unsure(inventory: Inventory, retention: Retention, now_ms: int) -> list[Bundle]:
+    """The bundles that have to be read before anything is decided: where they end matters, no name tells it.
+
+    What the rule keeps wherever it ends is not among them.
+    """
+    found = doubtful(inventory)
+    if not found:
+        return []
+    short = {bundle: replace(bundle, last_seq=bundle.first_seq) for bundle in found}
+    least = replace(inventory, bundles=tuple(short.get(b, b) for b in inventory.bundles))
+    kept = promised(least, retention, now_ms).bundles
+    return [bundle for bundle in found if short[bundle] not in kept]
+
+
+def reaching(bundles: Sequence[Bundle], after: int, last: int, *, by_name: bool = False) -> Sequence[Bundle]:
     """Those of one generation's bundles, in order, that can hold a delta of after + 1 to `last`.
 
-    The last one that begins at or before `after` may reach over it: where it ends, nothing but the next one
-    tells.
+    The last one that begins at or before `after` may reach over it: unless it was read, or it is
+    asked `by_name`, the next one tells.
     """
     firsts = [bundle.first_seq for bundle in bundles]
-    return bundles[max(0, bisect_right(firsts, after + 1) - 1) : bisect_right(firsts, last)]
+    start = max(0, bisect_right(firsts, after + 1) - 1)
+    if bundles and not by_name:
+        end = bundles[start].last_seq
+        start += end is not None and end <= after
+    return bundles[start : bisect_right(firsts, last)]
 
 
 def _month(ms: int) -> tuple[int, int]:

@@ -1,23 +1,25 @@
 """Keep or remove, and why, for every object. Pure; `now` is an argument.
 
-- Of snapshots and bundles goes what the rule does not promise, oldest first, and at most a share of each
-  kind per run; what is to go already does not count again.
+- Of snapshots and bundles goes what the rule does not promise, the oldest stretch first, each from its end
+  and its snapshot last; and at most a share of each kind per run. What is to go already does not count again.
+- What leads to a delta that stays, stays.
 - A pack goes with the last manifest that needs it, not before. One that no manifest needs may belong to a
   snapshot that is being taken: it waits for the grace, and as long as a lease names its generation.
 - Where a manifest cannot be read, no pack of its generation goes, nor the manifest.
 - Epochs go with the last object of their generation, never those of the newest generation.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Final
 
 from syncd.format.marks import Mark, Purpose
 from syncd.format.names import generation_ms, hold_name, lease_name
 from syncd.policy.inventory import Bundle, Epoch, Inventory, Kind, Object, Pack, Snapshot, is_future
 from syncd.policy.retention import FUTURE, Promise, Retention, mark_text, promised
+from syncd.policy.stretches import Stretch, stretches
 
-_T = TypeVar("_T", Snapshot, Bundle)
+_NEEDED: Final = "what stays behind it needs it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +63,9 @@ class _Judge:
 
     def objects(self) -> list[Verdict]:
         there = self._there
-        found = self._snapshots() + self._bundles()
+        waiting = self._waiting()
+        found = [self._snapshot(s, waiting) for s in there.snapshots]
+        found += [self._bundle(b, waiting) for b in there.bundles]
         found += [
             _verdict(Kind.SNAPSHOT, m.seq, m, m.stored_ms, "it cannot be read") for m in there.unreadable
         ]
@@ -76,36 +80,52 @@ class _Judge:
         kinds = list(Kind)
         return sorted(found, key=lambda v: (v.generation, kinds.index(v.kind), v.number or 0, v.name))
 
-    def _snapshots(self) -> list[Verdict]:
-        order = sorted(self._there.snapshots, key=lambda s: (s.generation, s.seq))
-        kept = self._promise.snapshots
-        waiting = self._over_share(order, [s for s in order if s not in kept])
-        return [
-            _verdict(Kind.SNAPSHOT, s.seq, s, s.captured_ms, ", ".join(kept[s]))
-            if s in kept
-            else _verdict(Kind.SNAPSHOT, s.seq, s, s.captured_ms, self._over)
-            if s in waiting
-            else _verdict(Kind.SNAPSHOT, s.seq, s, s.captured_ms, "no rule keeps it", keep=False)
-            for s in order
-        ]
+    def _waiting(self) -> dict[str, str]:
+        """The snapshots and bundles that no rule keeps and that stay for now, with the reason."""
+        there, waiting = self._there, dict[str, str]()
+        bundles = _Allowance(self._share, len(there.bundles), there.tombstoned)
+        snapshots = _Allowance(self._share, len(there.snapshots), there.tombstoned)
+        for stretch in stretches(there):
+            self._shorten(stretch, bundles, waiting)
+            snapshot = stretch.snapshot
+            if snapshot is None or snapshot in self._promise.snapshots:
+                continue
+            if reason := self._needs(stretch, snapshot, waiting):
+                waiting[snapshot.name] = reason
+            elif not snapshots.take(snapshot.name):
+                waiting[snapshot.name] = self._over
+        return waiting
 
-    def _bundles(self) -> list[Verdict]:
-        order = sorted(self._there.bundles, key=lambda b: (b.generation, b.first_seq))
-        kept = self._promise.bundles
-        waiting = self._over_share(order, [b for b in order if b not in kept])
-        return [
-            _verdict(Kind.BUNDLE, b.first_seq, b, b.stored_ms, kept[b])
-            if b in kept
-            else _verdict(Kind.BUNDLE, b.first_seq, b, b.stored_ms, self._over)
-            if b in waiting
-            else _verdict(Kind.BUNDLE, b.first_seq, b, b.stored_ms, "before pitr", keep=False)
-            for b in order
-        ]
+    def _shorten(self, stretch: Stretch, allowance: "_Allowance", waiting: dict[str, str]) -> None:
+        reason = ""
+        for bundle in reversed(stretch.bundles):
+            if bundle in self._promise.bundles:
+                reason = _NEEDED
+            elif not reason and not allowance.take(bundle.name):
+                reason = self._over
+            if reason and bundle not in self._promise.bundles:
+                waiting[bundle.name] = reason
 
-    def _over_share(self, everything: Sequence[_T], superfluous: Iterable[_T]) -> set[_T]:
-        """Those that have to wait for another run: all but the oldest that are not tombstoned yet."""
-        new = [each for each in superfluous if each.name not in self._there.tombstoned]
-        return set(new[max(1, int(self._share * len(everything))) :])
+    def _needs(self, stretch: Stretch, snapshot: Snapshot, waiting: dict[str, str]) -> str:
+        """Why the snapshot is needed behind itself. What reaches over it and is promised begins before it."""
+        for bundle in stretch.bundles:
+            if bundle.name in waiting:
+                return waiting[bundle.name]
+            if bundle in self._promise.bundles and bundle.first_seq > snapshot.seq:
+                return _NEEDED
+        return ""
+
+    def _snapshot(self, s: Snapshot, waiting: dict[str, str]) -> Verdict:
+        reason = ", ".join(self._promise.snapshots.get(s, ())) or waiting.get(s.name)
+        return _verdict(
+            Kind.SNAPSHOT, s.seq, s, s.captured_ms, reason or "no rule keeps it", keep=reason is not None
+        )
+
+    def _bundle(self, b: Bundle, waiting: dict[str, str]) -> Verdict:
+        reason = self._promise.bundles.get(b) or waiting.get(b.name)
+        return _verdict(
+            Kind.BUNDLE, b.first_seq, b, b.stored_ms, reason or "before pitr", keep=reason is not None
+        )
 
     def _pack(self, pack: Pack, needed: set[tuple[str, bytes]], goes: set[tuple[str, bytes]]) -> Verdict:
         which = (pack.generation, pack.pack_id)
@@ -142,6 +162,21 @@ class _Judge:
 
     def _young(self, stored_ms: int) -> bool:
         return self._now_ms < stored_ms + self._grace_ms
+
+
+class _Allowance:
+    """How many objects of a kind may go that are not tombstoned yet: a share of `count`, at least one."""
+
+    def __init__(self, share: float, count: int, tombstoned: Collection[str]) -> None:
+        self._left = max(1, int(share * count))
+        self._tombstoned = tombstoned
+
+    def take(self, name: str) -> bool:
+        """Whether it may go; then it counts."""
+        if name in self._tombstoned:
+            return True
+        self._left -= 1
+        return self._left >= 0
 
 
 def _verdict(

@@ -79,15 +79,22 @@ def test_a_generation_goes_as_a_whole() -> None:
     assert gone[-1].reason == "nothing of its generation stays"
 
 
-@pytest.mark.parametrize(("share", "snapshots", "bundles"), [(0.25, 7, 30), (0.01, 1, 1), (1.0, 22, 88)])
-def test_one_run_removes_a_share_of_each_kind_oldest_first(
-    share: float, snapshots: int, bundles: int
+@pytest.mark.parametrize(
+    ("share", "snapshots", "bundles"),
+    [
+        (0.25, 7, [*range(1, 281, 10), 301, 311]),
+        (0.01, 0, [31]),
+        (1.0, 22, [*range(1, 881, 10)]),
+    ],
+)
+def test_one_run_removes_a_share_of_each_kind_the_oldest_stretch_first_from_its_end(
+    share: float, snapshots: int, bundles: list[int]
 ) -> None:
     there = steady(30)
     found = judged(there, replace(POLICY, max_share=share))
     gone = {kind: [v.number for v in found if v.kind is kind and not v.keep] for kind in Kind}
     assert gone[Kind.SNAPSHOT] == [s.seq for s in there.snapshots[:snapshots]]
-    assert gone[Kind.BUNDLE] == [b.first_seq for b in there.bundles[:bundles]]
+    assert gone[Kind.BUNDLE] == bundles
     assert len(gone[Kind.PACK]) == snapshots
     late = {v.reason for v in found if v.keep and v.kind is Kind.SNAPSHOT and v.dated_ms < NOW - 9 * DAY}
     assert late == ({f"over the share of {share:.0%} for one run"} if share < 1 else set())
