@@ -66,6 +66,7 @@ def ok() -> Iterator[tuple[str, Chain]]:
         f"holds/{NEWER}": b"?",
         f"leases/{NEWER}": b"?",
         f"tombstones/{NEWER}": b"?",
+        f"heartbeats/{NEWER}": b"?",
         f"generations/{GENERATION}/deltas/.{1:016x}.partial": b"?",
         f"generations/{GENERATION}/snapshots/notes.txt": b"?",
         "generations/zzz/deltas/x": b"?",
