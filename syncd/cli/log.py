@@ -26,8 +26,7 @@ def run_log(place: Place, *, as_json: bool) -> None:
         return
     for generation in rows:
         print_table(
-            f"generation {generation['generation']}, head {generation['head'] or 'none'}"
-            + (f", whole until {generation['whole_until']}" if generation["whole_until"] else ""),
+            f"generation {generation['generation']}",
             ("what", "seq", "time", "size", "objects"),
             [
                 (
@@ -40,6 +39,10 @@ def run_log(place: Place, *, as_json: bool) -> None:
                 for entry in generation["entries"]
             ],
         )
+        if generation["head"]:
+            typer.echo(f"head: {generation['head']}")
+        if generation["whole_until"]:
+            typer.echo(f"known to be whole until: {generation['whole_until']}")
 
 
 async def _rows(place: Place) -> list[dict[str, Any]]:
