@@ -9,7 +9,7 @@
 """
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -205,12 +205,23 @@ class Successor:
         self._digest = digest
         self._pieces = 0
 
-    def feed(self, deltas: Iterable[SealedDelta]) -> bool:
-        """Take the next deltas; False where what was asked for is reached. Raises ArchiveError, Unproven."""
+    def feed(self, bundles: Iterable[Sequence[SealedDelta]]) -> bool:
+        """Take the deltas of the next bundles; False where what was asked for is reached.
+
+        Raises ArchiveError, Unproven.
+        """
+        return all(self._feed(deltas) for deltas in bundles)
+
+    def finish(self) -> None:
+        """Prove the result. Raises Unproven."""
+        if self._image.digest() != self._digest:
+            raise Unproven
+
+    def _feed(self, deltas: Sequence[SealedDelta]) -> bool:
         for sealed in deltas:
             if sealed.seq <= self._read_seq:
                 continue
-            if not self._follows(sealed.seq):
+            if not self._follows(sealed.seq, deltas[-1].seq):
                 return False
             delta = self._open(sealed, self._read_digest)
             if self._plan.at_ms is not None and delta.boundary and delta.last_ms > self._plan.at_ms:
@@ -219,19 +230,14 @@ class Successor:
             self._take(delta)
         return True
 
-    def finish(self) -> None:
-        """Prove the result. Raises Unproven."""
-        if self._image.digest() != self._digest:
-            raise Unproven
-
-    def _follows(self, seq: int) -> bool:
+    def _follows(self, seq: int, last: int) -> bool:
         """Whether this delta is wanted and next. Raises ArchiveError where others are missing before it."""
         if not self._plan.wants(seq):
             return False
         after = self._read_seq
         if seq == after + 1:
             return True
-        if self._plan.allows_gap(after):
+        if self._plan.allows_gap(after, seq, last):
             self.gap = (after + 1, seq - 1)
             return False
         raise ArchiveError(

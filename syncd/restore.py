@@ -19,7 +19,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, closing, suppress
 from dataclasses import dataclass
 from functools import partial
-from itertools import chain
 from pathlib import Path
 from typing import Final, ParamSpec, Protocol, TypeVar
 
@@ -214,7 +213,7 @@ class Restore:
         async with aclosing(lists):
             async for bundles in lists:
                 self._progress.advance(sum(entry.bytes for entry, _ in bundles))
-                deltas = chain.from_iterable(bundle.deltas for _, bundle in bundles)
+                deltas = [bundle.deltas for _, bundle in bundles]
                 if not await self._in_thread(successor.feed, deltas):
                     return
 

@@ -3,10 +3,12 @@
 - A snapshot at seq S holds the database after delta S; deltas follow it without a gap.
 - Of several snapshots that will do, the newest is taken: fewer deltas to apply.
 - A bundle is known by its first seq; where it ends, the next one begins.
-- A target that was out of use begins again with a snapshot, and retention removes deltas between
-  snapshots: in front of one, a gap may be in order. Whoever restores across one is told.
+- A target that was out of use begins again with a snapshot, and retention removes deltas in front of one:
+  a gap is in order that ends where a snapshot leads on, or a bundle that reaches over one. Any other is
+  damage. Whoever restores across a gap is told.
 """
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -37,32 +39,37 @@ class BundleEntry:
 class Plan:
     """A snapshot, the bundles to apply after it in order, and where to stop.
 
-    `at_ms` and `seq` are what was asked for, None for the newest. `next_snapshot` is the seq of the
-    snapshot after the chosen one in its generation.
+    `at_ms` and `seq` are what was asked for, None for the newest. `later` has the seqs of the snapshots
+    after the chosen one in its generation, as far as they are known, ascending.
     """
 
     snapshot: SnapshotEntry
     bundles: tuple[BundleEntry, ...]
     at_ms: int | None
     seq: int | None
-    next_snapshot: int | None
+    later: tuple[int, ...]
 
     @property
     def bytes(self) -> int:
         """What has to be fetched."""
         return self.snapshot.bytes + sum(bundle.bytes for bundle in self.bundles)
 
+    @property
+    def next_snapshot(self) -> int | None:
+        """The seq of the snapshot after the chosen one."""
+        return self.later[0] if self.later else None
+
     def wants(self, seq: int) -> bool:
         """Whether a delta of this seq may belong to what was asked for."""
         return self.seq is None or seq <= self.seq
 
-    def allows_gap(self, after: int) -> bool:
-        """Whether the deltas behind `after` may be missing, because a snapshot follows.
+    def allows_gap(self, after: int, first: int, last: int) -> bool:
+        """Whether the deltas between `after` and a bundle from `first` to `last` may be missing.
 
-        Retention leaves the last bundle in front of a snapshot, which may reach over it: the next delta
-        that is there may be one before the snapshot.
+        They may where a snapshot behind `after` leads on to that bundle, or the bundle reaches over it.
         """
-        return self.next_snapshot is not None and after < self.next_snapshot
+        at = bisect_left(self.later, max(after + 1, first - 1))
+        return at < len(self.later) and self.later[at] < last
 
 
 def choose_snapshot(
@@ -95,4 +102,4 @@ def plan_from(
     start = sum(1 for b in mine if b.first_seq <= chosen.seq + 1)
     wanted = [b for b in mine[max(0, start - 1) :] if seq is None or b.first_seq <= seq]
     later = [s.seq for s in snapshots if s.generation == chosen.generation and s.seq > chosen.seq]
-    return Plan(chosen, tuple(wanted), at_ms, seq, min(later, default=None))
+    return Plan(chosen, tuple(wanted), at_ms, seq, tuple(sorted(later)))

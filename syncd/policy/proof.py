@@ -55,7 +55,7 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class Hole:
-    """Deltas that no bundle holds: `lost` are needed, `unkept` stand in front of a snapshot.
+    """Deltas that no bundle holds: `lost` are needed, `unkept` are not, since a snapshot leads on.
 
     What is not kept was pruned, or a target was out of reach for long and began again with a snapshot.
     """
@@ -64,8 +64,13 @@ class Hole:
     lost: range
 
 
-def hole(after: int, until: int, snapshots: Sequence[int]) -> Hole:
-    """The deltas after+1 .. until-1, of which there is none. `snapshots` are seqs in ascending order."""
+def hole(after: int, until: int, snapshots: Sequence[int], last: int | None = None) -> Hole:
+    """The deltas after+1 .. until-1, of which there is none. `snapshots` are seqs in ascending order.
+
+    Where the bundle behind them, from `until` to `last`, reaches over a snapshot, none of them is needed.
+    """
+    if last is not None and bisect_left(snapshots, until) < bisect_left(snapshots, last):
+        return Hole(range(after + 1, until), range(until, until))
     at = bisect_left(snapshots, until) - 1
     restart = snapshots[at] if at >= 0 and snapshots[at] > after else after
     return Hole(range(after + 1, restart + 1), range(restart + 1, until))

@@ -1,6 +1,7 @@
 """The deltas of one generation in order, from the first to the last, opened where that was asked for.
 
-- A bundle's first seq is the last one's seq plus 1; a gap is in order only in front of a snapshot.
+- A bundle's first seq is the last one's seq plus 1; a gap is in order only where a snapshot leads on to the
+  next bundle, or that bundle reaches over one.
 - The signature of a bundle proves that the daemon stored it there. Opening a delta proves that it leads on
   from the state with the digest before it; at the next snapshot that digest must be the snapshot's.
 - Behind a delta that does not open nothing opens up to the next snapshot.
@@ -119,7 +120,7 @@ class Bundles:
             if self._reached is None and bundle:
                 self._begin(first, bundle[-1].seq)
         if self._reached is not None and first > self._reached + 1:
-            await self._hole(self._reached, first)
+            await self._hole(self._reached, first, bundle[-1].seq if bundle else None)
         elif self._reached is not None and first <= self._reached:
             self.scan.find(
                 deltas_name(self.generation, first),
@@ -143,11 +144,11 @@ class Bundles:
         missing = snapshot_name(self.generation, first - 1) if first else name
         self.scan.find(missing, "it is missing: deltas stand behind it, and no snapshot before them", affects)
 
-    async def _hole(self, after: int, until: int) -> None:
+    async def _hole(self, after: int, until: int, last: int | None = None) -> None:
         """Deltas after+1 .. until-1 are in no bundle that a listing shows."""
         self._digest = None
         name = deltas_name(self.generation, after + 1)
-        missing = hole(after, until, self.listed)
+        missing = hole(after, until, self.listed, last)
         if await self.scan.exists(name):
             self.scan.find(name, "it is there, but no listing shows it", span(after + 1, until - 1))
         elif missing.lost:

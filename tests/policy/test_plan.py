@@ -64,10 +64,19 @@ def test_bundles_of_another_generation_are_not_read() -> None:
 def test_a_gap_is_allowed_only_where_a_snapshot_follows() -> None:
     snapshots = [snapshot(0), snapshot(20), snapshot(40)]
     plan = plan_from(snapshot(0), snapshots, [], at_ms=None, seq=None)
-    assert plan.allows_gap(12)
-    assert plan.allows_gap(19)
-    assert not plan.allows_gap(20)
-    assert not plan_from(snapshot(40), snapshots, [], at_ms=None, seq=None).allows_gap(42)
+    assert plan.next_snapshot == 20
+    assert plan.allows_gap(12, 21, 25)  # the snapshot leads on to it
+    assert plan.allows_gap(12, 41, 45)
+    assert plan.allows_gap(12, 18, 21)  # it reaches over the snapshot
+    assert plan.allows_gap(19, 21, 21)
+    assert not plan.allows_gap(12, 18, 20)  # it does not
+    assert not plan.allows_gap(12, 15, 17)
+    assert not plan.allows_gap(12, 22, 30)
+    assert not plan.allows_gap(20, 22, 30)
+    assert not plan.allows_gap(40, 42, 50)
+    last = plan_from(snapshot(40), snapshots, [], at_ms=None, seq=None)
+    assert last.next_snapshot is None
+    assert not last.allows_gap(42, 44, 50)
 
 
 @given(

@@ -25,6 +25,15 @@ def test_holes(after: int, until: int, snapshots: list[int], unkept: list[int], 
     assert (list(found.unkept), list(found.lost)) == (unkept, lost)
 
 
+@pytest.mark.parametrize(("last", "lost"), [(None, [5, 6]), (7, [5, 6]), (8, [5, 6]), (9, [])])
+def test_nothing_is_lost_in_front_of_a_bundle_that_reaches_over_a_snapshot(
+    last: int | None, lost: list[int]
+) -> None:
+    found = hole(4, 7, [0, 8], last)
+    assert list(found.lost) == lost
+    assert list(found.unkept) == ([] if lost else [5, 6])
+
+
 @given(st.integers(0, 30), st.integers(1, 30), st.sets(st.integers(0, 60)))
 def test_a_hole_is_all_of_the_gap_and_what_is_lost_follows_the_last_snapshot_in_it(
     after: int, length: int, snapshots: set[int]

@@ -128,6 +128,11 @@ def check_whole(held: dict[str, Held]) -> None:
             for pack in manifest.packs:
                 assert pack_name(generation, pack.pack_id) in held
             assert f"generations/{generation}/epochs/00000001" in held
+        elif "/deltas/" in name:
+            # The archive's bundles hold five deltas; every tenth position has a snapshot.
+            directory, first = name[:-16], int(name[-16:], 16)
+            assert first % 10 == 1 or f"{directory}{first - 5:016x}" in held, name
+            assert f"{directory[:-7]}snapshots/{first // 10 * 10:016x}" in held, name
 
 
 def lasting(archive: Archive) -> set[str]:

@@ -129,7 +129,7 @@ async def test_the_choice_is_that_of_who_reads_all(bench: Bench) -> None:
                 expected = plan_restore(contents, seq=seq, at_ms=at_ms)
             if found and expected and seq is not None:
                 # Snapshots behind it are not looked at: no gap before it can be theirs.
-                expected = replace(expected, next_snapshot=found.next_snapshot)
+                expected = replace(expected, later=found.later)
             assert found == expected, (broken, seq, at_ms)
 
 

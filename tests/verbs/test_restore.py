@@ -109,6 +109,16 @@ async def test_a_missing_bundle_is_named(archive: Bench) -> None:
     assert (await archive.restore(seq=2))[1] == archive.truth[2]
 
 
+async def test_a_bundle_lost_inside_a_stretch_is_no_gap(archive: Bench) -> None:
+    times = {seq: (await archive.restore(seq=seq))[0].captured_ms for seq in archive.truth}
+    _, second, third, _ = names(archive, "deltas")
+    remove(archive, second)  # the next bundle ends at the snapshot of 5, so retention left it for nothing
+    await refused(archive, ArchiveError, "deltas 3 to 4 of generation .* are missing", at_ms=times[4])
+    remove(archive, third)  # the snapshot leads on: this may be in order
+    restored, raw = await archive.restore(at_ms=times[4])
+    assert (restored.seq, restored.gap, raw) == (2, (3, 5), archive.truth[2])
+
+
 async def test_a_damaged_manifest_leaves_the_other_snapshot(archive: Bench) -> None:
     damage(archive, names(archive, "snapshots")[1])
     contents = await read_contents(archive.store(), database=NAME, verify_key=SIGNING_KEY.verify_key)

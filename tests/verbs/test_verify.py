@@ -238,6 +238,21 @@ def put_bundle(archive: Archive, deltas: Sequence[SealedDelta], *, key: SigningK
     archive.held[deltas_name(GENERATION, bundle.first_seq)] = Held(sign_bundle(key, bundle), 0)
 
 
+@pytest.mark.parametrize("reaches", [True, False])
+async def test_a_gap_in_front_of_a_bundle_that_reaches_over_a_snapshot(
+    archive: Archive, reaches: bool
+) -> None:
+    """Retention leaves it; where the bundle ends at the snapshot, what is in front of it was lost."""
+    if reaches:
+        put_bundle(archive, [*bundle_at(archive, 3).deltas, *bundle_at(archive, 5).deltas])
+        del archive.held[deltas_name(GENERATION, 5)]
+    name = deltas_name(GENERATION, 1)
+    del archive.held[name]
+    report = await look(archive, sample=1.0)
+    assert blamed(report) == ([] if reaches else [name])
+    assert [note.object for note in report.notes] == ([name] if reaches else [])
+
+
 @pytest.mark.parametrize("sample", [0.0, 1.0])
 async def test_a_bundle_that_a_writer_of_the_bucket_made(archive: Archive, sample: float) -> None:
     """The deltas are real ones, in their places: only the signature is not the daemon's."""
