@@ -46,7 +46,7 @@ from syncd.model import format_time
 from syncd.policy.inventory import SKEW_MS, Bundle, Inventory, Kind, Snapshot
 from syncd.policy.ranges import ranges_of
 from syncd.policy.retention import Retention, unsure
-from syncd.policy.stretches import Stretch, stretches
+from syncd.policy.stretches import Stretch, open_ended, stretches
 from syncd.policy.verdicts import Verdict, decide
 from syncd.store.base import Store
 
@@ -135,6 +135,8 @@ async def undelete(
     inventory = await read_inventory(store, database=database, verify_key=verify_key)
     marks = await read_marks(store, database, verify_key)
     there = {o.name for o in inventory.objects} & _names(marks.tombstones)
+    to_read = [b for b in open_ended(inventory) if b.name in there]
+    inventory = await read_lengths(store, inventory, to_read, database=database, verify_key=verify_key)
     ranges = ranges_of(inventory, there)
     if not ranges:
         raise NoRestorePoint(

@@ -3,25 +3,57 @@
 - What an inventory does not have cannot be held: NoRestorePoint.
 """
 
-from collections.abc import Collection, Mapping
-from itertools import groupby
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import replace
+from typing import Final
 
 from syncd.errors import NoRestorePoint
 from syncd.format.marks import Range
+from syncd.format.names import MAX_SEQ
 from syncd.model import format_time
 from syncd.policy.inventory import Bundle, Inventory, Snapshot
+from syncd.policy.stretches import stretches
+
+_NOWHERE: Final = -2  # the delta 0 does not follow it
 
 
 def ranges_of(inventory: Inventory, names: Collection[str]) -> list[Range]:
-    """Ranges that hold the snapshots and bundles of these names, and what they follow."""
+    """Ranges that hold the snapshots and bundles of these names, and what they follow.
+
+    A bundle is held to its end; the last of its generation has to be read for that, else only its first seq
+    is. Positions to which no snapshot leads are left out.
+    """
     ranges: list[Range] = []
-    points = (o for o in inventory.objects if isinstance(o, Snapshot | Bundle))
-    order = sorted(points, key=lambda o: (o.generation, _seq(o)))
-    for (generation, wanted), run in groupby(order, key=lambda o: (o.generation, o.name in names)):
-        if wanted:
-            seqs = [_seq(each) for each in run]
-            ranges.append(Range(generation, seqs[0], seqs[-1]))
+    for each, found in _reached(inventory):
+        if each.name not in names:
+            continue
+        last = ranges[-1] if ranges else None
+        if last and last.generation == found.generation and found.first_seq <= last.last_seq + 1:
+            ranges[-1] = replace(last, last_seq=max(last.last_seq, found.last_seq))
+        else:
+            ranges.append(found)
     return ranges
+
+
+def _reached(inventory: Inventory) -> Iterator[tuple[Snapshot | Bundle, Range]]:
+    """Snapshots and bundles in order, each with the positions of it that can be restored."""
+    of, reached = "", _NOWHERE
+    for stretch in stretches(inventory):
+        if stretch.generation != of:
+            of, reached = stretch.generation, _NOWHERE
+        base = stretch.snapshot.seq if stretch.snapshot else _NOWHERE
+        if stretch.snapshot:
+            yield stretch.snapshot, Range(of, base, base)
+        for bundle, end in zip(stretch.bundles, stretch.ends, strict=True):
+            first = bundle.first_seq
+            if first > max(base, reached) + 1:
+                continue
+            yield bundle, Range(of, first if first <= reached + 1 else max(base, first), _known(first, end))
+            reached = end
+
+
+def _known(first: int, end: int) -> int:
+    return first if end == MAX_SEQ else end
 
 
 def everything(inventory: Inventory, ends: Mapping[str, int]) -> list[Range]:
@@ -62,7 +94,3 @@ def moment(inventory: Inventory, at_ms: int, ends: Mapping[str, int]) -> list[Ra
     later = [s.seq for s in order if s.generation == chosen.generation and s.seq > chosen.seq]
     end = min(later, default=max(chosen.seq, ends.get(chosen.generation, 0)))
     return [Range(chosen.generation, chosen.seq, end)]
-
-
-def _seq(point: Snapshot | Bundle) -> int:
-    return point.seq if isinstance(point, Snapshot) else point.first_seq

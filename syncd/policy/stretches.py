@@ -8,7 +8,7 @@
 - The names of bundles tell where each begins. Where it matters where one ends, it has to be read.
 """
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -18,10 +18,12 @@ from syncd.policy.inventory import Bundle, Inventory, Snapshot
 
 @dataclass(frozen=True, slots=True)
 class Stretch:
-    """The snapshot is None where bundles have none in front of them. Bundles are in order."""
+    """Bundles are in order, with the last seq of each. Where none is in front of them, `snapshot` is None."""
 
+    generation: str
     snapshot: Snapshot | None
     bundles: tuple[Bundle, ...]
+    ends: tuple[int, ...]
 
 
 def stretches(there: Inventory) -> list[Stretch]:
@@ -29,11 +31,15 @@ def stretches(there: Inventory) -> list[Stretch]:
     found: list[Stretch] = []
     for snapshots, bundles in _by_generation(there):
         seqs = [snapshot.seq for snapshot in snapshots]
-        behind: list[list[Bundle]] = [[] for _ in range(len(seqs) + 1)]
-        for bundle, end in zip(bundles, ends(bundles), strict=True):
-            behind[bisect_left(seqs, end)].append(bundle)
-        of = [None, *snapshots]
-        found += [Stretch(s, tuple(b)) for s, b in zip(of, behind, strict=True) if s is not None or b]
+        lasts = ends(bundles)
+        start = 0
+        for index, snapshot in enumerate([None, *snapshots]):
+            stop = len(bundles) if index == len(seqs) else bisect_right(lasts, seqs[index])
+            mine = bundles[start:stop]
+            if snapshot is not None or mine:
+                generation = (snapshot or mine[0]).generation
+                found.append(Stretch(generation, snapshot, tuple(mine), tuple(lasts[start:stop])))
+            start = stop
     return found
 
 
@@ -55,6 +61,12 @@ def doubtful(there: Inventory) -> list[Bundle]:
             if bundle.last_seq is None and bisect_left(seqs, bundle.first_seq) < bisect_left(seqs, end):
                 found.append(bundle)
     return found
+
+
+def open_ended(there: Inventory) -> list[Bundle]:
+    """Those that are doubtful, or the last of their generation."""
+    last = [bundles[-1] for _, bundles in _by_generation(there) if bundles and bundles[-1].last_seq is None]
+    return list(dict.fromkeys([*doubtful(there), *last]))
 
 
 def _by_generation(there: Inventory) -> list[tuple[list[Snapshot], list[Bundle]]]:

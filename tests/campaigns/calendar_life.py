@@ -10,7 +10,7 @@ from syncd.format.names import hold_name
 from syncd.marks import put_hold
 from syncd.prune import undelete
 from tests.campaigns.calendar_checks import DAY, HOUR, MINUTE, Checked, Pruning, Wrong, draw_grace, draw_rule
-from tests.campaigns.calendar_oracle import LAST, SKEW_MS
+from tests.campaigns.calendar_oracle import SKEW_MS
 from tests.campaigns.calendar_world import Died, Line, Target
 from tests.support.fakes import SIGNING_KEY
 from tests.verbs.bench import NAME
@@ -205,13 +205,8 @@ class Life(Checked):
             return
         saved = {p.order for p in before.points if p.name in doomed}
         for piece in before.pieces:
-            # What follows a snapshot inside the bundle stays only as long as that snapshot does.
-            inside = [
-                p.seq for p in before.points if p.generation == piece.generation and p.seq >= piece.first
-            ]
             if piece.name in doomed:
-                last = min(piece.last, min(inside, default=LAST) - 1)
-                saved |= {(piece.generation, seq) for seq in range(piece.first, last + 1)}
+                saved |= {(piece.generation, seq) for seq in range(piece.first, piece.last + 1)}
         saved &= target.could
         target.undeleted.append((until_ms, frozenset(saved)))
         self.tally.note("positions undeleted", len(saved))

@@ -1,5 +1,7 @@
 """From what somebody wants to keep to ranges of positions."""
 
+from dataclasses import replace
+
 import pytest
 
 from syncd.errors import NoRestorePoint
@@ -48,8 +50,36 @@ def test_nothing_is_kept_that_early() -> None:
         everything(Inventory(bundles=(bundle(1, NOW),)), {G: 9})
 
 
-def test_names_become_runs_of_what_stands_side_by_side() -> None:
+def test_names_become_runs_of_positions() -> None:
     names = {bundle(n, 0).name for n in (1, 11, 31)} | {snapshot(40, 0).name, snapshot(80, 0).name}
     names.add(Pack(G, pack_id(1), 1, 1).name)
-    assert ranges_of(THERE, names) == [Range(G, 1, 11), Range(G, 31, 40), Range(G, 80, 80)]
+    assert ranges_of(THERE, names) == [Range(G, 1, 20), Range(G, 31, 40), Range(G, 80, 80)]
     assert ranges_of(THERE, set()) == []
+
+
+@pytest.mark.parametrize(
+    ("seqs", "bundles", "wanted", "expected"),
+    [
+        ([0, 5], [(1, None), (3, 6), (7, None)], [3], [(3, 6)]),
+        ([0, 5], [(3, 6), (7, None)], [3], [(5, 6)]),  # to 3 and 4 nothing leads
+        ([0, 5], [(1, None), (3, 9)], [1, 3], [(1, 9)]),
+        ([0, 5], [(1, None), (3, None)], [3], [(3, 3)]),  # nobody could read it
+        ([4], [(1, None), (3, 3), (5, 9)], [1, 3], []),
+        ([4], [(1, None), (3, 3), (5, 9)], [1, 3, 5], [(5, 9)]),
+        ([0, 9], [(1, 2), (5, 8), (10, 12)], [1, 5, 10], [(1, 2), (10, 12)]),
+        ([], [(0, 2)], [0], []),
+    ],
+)
+def test_a_bundle_is_held_to_its_end_where_a_snapshot_leads_to_it(
+    seqs: list[int],
+    bundles: list[tuple[int, int | None]],
+    wanted: list[int],
+    expected: list[tuple[int, int]],
+) -> None:
+    there = Inventory(
+        tuple(snapshot(seq, 0) for seq in seqs),
+        (),
+        tuple(replace(bundle(first, 0), last_seq=last) for first, last in bundles),
+    )
+    names = {bundle(first, 0).name for first in wanted}
+    assert ranges_of(there, names) == [Range(G, first, last) for first, last in expected]
