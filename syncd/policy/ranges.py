@@ -45,15 +45,12 @@ def _reached(inventory: Inventory) -> Iterator[tuple[Snapshot | Bundle, Range]]:
         if stretch.snapshot:
             yield stretch.snapshot, Range(of, base, base)
         for bundle, end in zip(stretch.bundles, stretch.ends, strict=True):
-            first = bundle.first_seq
-            if first > max(base, reached) + 1:
+            if bundle.first_seq > max(base, reached) + 1:
                 continue
-            yield bundle, Range(of, first if first <= reached + 1 else max(base, first), _known(first, end))
+            follows = bundle.first_seq <= reached + 1
+            first = bundle.first_seq if follows else max(base, bundle.first_seq)
+            yield bundle, Range(of, first, first if end == MAX_SEQ else end)
             reached = end
-
-
-def _known(first: int, end: int) -> int:
-    return first if end == MAX_SEQ else end
 
 
 def everything(inventory: Inventory, ends: Mapping[str, int]) -> list[Range]:
