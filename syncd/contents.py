@@ -2,12 +2,13 @@
 
 - A manifest is read and its signature checked before it counts; a listing alone is not believed.
 - A restore reads no more manifests than it needs to choose one: from the newest back.
+- The newest generation is the one that the store received something of last; names only break ties.
 - What lies under a name that syncd does not give is ignored, whoever put it there.
 - What a prune takes away meanwhile was never there. No identity is needed.
 """
 
-from collections.abc import AsyncIterator, Iterable
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 
 from syncd.archive import read_manifest
 from syncd.envelope.keys import VerifyKey
@@ -22,7 +23,15 @@ from syncd.format.names import (
     snapshots_dir,
 )
 from syncd.model import format_time
-from syncd.policy.plan import BundleEntry, Plan, SnapshotEntry, choose_snapshot, plan_from
+from syncd.policy.plan import (
+    BundleEntry,
+    Plan,
+    SnapshotEntry,
+    choose_snapshot,
+    in_order,
+    passed_over,
+    plan_from,
+)
 from syncd.store.base import Store
 
 
@@ -30,34 +39,45 @@ from syncd.store.base import Store
 class Contents:
     """Generations, complete snapshots and bundles of deltas, each in order.
 
-    `damaged` says of each manifest that cannot be used why; the others stand for themselves.
+    `damaged` says of each manifest that cannot be used why; the others stand for themselves. `stored_ms`
+    tells when the store received something of a generation last.
     """
 
     generations: tuple[str, ...]
     snapshots: tuple[SnapshotEntry, ...]
     bundles: tuple[BundleEntry, ...]
     damaged: tuple[ArchiveError, ...] = ()
+    stored_ms: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class _Listed:
+    """One generation as it is listed: seqs of the manifests, ascending, and bundles."""
+
+    seqs: list[int]
+    bundles: list[BundleEntry]
+    stored_ms: int
 
 
 async def read_contents(store: Store, *, database: str | None, verify_key: VerifyKey) -> Contents:
     """List the archive and read its manifests. Raises StoreError, ArchiveError, NoRestorePoint."""
-    generations = await _generations(store)
+    listed = await _list(store)
     snapshots: list[SnapshotEntry] = []
     bundles: list[BundleEntry] = []
     damaged: list[ArchiveError] = []
-    for generation in generations:
-        seqs = await _snapshots(store, generation)
+    for generation, there in listed.items():
         snapshots.extend(
-            [e async for e in _read_each(store, generation, seqs, damaged, database, verify_key)]
+            [e async for e in _read_each(store, generation, there.seqs, damaged, database, verify_key)]
         )
-        bundles.extend(await _bundles(store, generation))
+        bundles.extend(there.bundles)
     if damaged and not snapshots:
         raise damaged[0]
     if not snapshots:
         raise NoRestorePoint(
             f"{store.url} holds no complete snapshot", hint="check the URL, and `syncd status` on the host"
         )
-    return Contents(tuple(generations), tuple(snapshots), tuple(bundles), tuple(damaged))
+    stored_ms = {generation: there.stored_ms for generation, there in listed.items()}
+    return Contents(tuple(listed), tuple(snapshots), tuple(bundles), tuple(damaged), stored_ms)
 
 
 async def find_plan(
@@ -75,18 +95,17 @@ async def find_plan(
     and the error says what is kept. Raises StoreError, ArchiveError, NoRestorePoint.
     """
     damaged: list[ArchiveError] = []
-    for each in reversed(await _generations(store)):
-        if generation not in {None, each}:
-            continue
-        seqs = await _snapshots(store, each)
-        wanted = [number for number in reversed(seqs) if seq is None or number <= seq]
+    listed = await _list(store, generation)
+    order = in_order((g for g in listed if listed[g].seqs), {g: listed[g].stored_ms for g in listed})
+    for each in reversed(order):
+        wanted = [number for number in reversed(listed[each].seqs) if seq is None or number <= seq]
         read: list[SnapshotEntry] = []
         async for entry in _read_each(store, each, wanted, damaged, database, verify_key):
             read.append(entry)
             if at_ms is None or entry.captured_ms <= at_ms:
-                plan = plan_from(entry, read, await _bundles(store, each), at_ms=at_ms, seq=seq)
-                return plan, tuple(damaged)
-        if seq is not None and seqs:
+                plan = plan_from(entry, read, listed[each].bundles, at_ms=at_ms, seq=seq)
+                return replace(plan, passed_over=passed_over(order, each, at_ms)), tuple(damaged)
+        if seq is not None:
             break  # a seq is one of the newest generation: whether this is it, its other manifests tell
     contents = await read_contents(store, database=database, verify_key=verify_key)
     return plan_restore(contents, at_ms=at_ms, seq=seq, generation=generation), contents.damaged
@@ -97,12 +116,12 @@ def plan_restore(
 ) -> Plan:
     """Choose what to read; a seq without a generation is one of the newest. Raises NoRestorePoint."""
     snapshots = [s for s in contents.snapshots if generation in {None, s.generation}]
+    order = in_order({s.generation for s in snapshots}, contents.stored_ms)
     if not snapshots:
         raise NoRestorePoint(f"there is no generation {generation}", hint="`syncd log` lists what is kept")
     if seq is not None and generation is None:
-        newest = max(s.generation for s in snapshots)
-        snapshots = [s for s in snapshots if s.generation == newest]
-    chosen = choose_snapshot(snapshots, at_ms=at_ms, seq=seq)
+        snapshots = [s for s in snapshots if s.generation == order[-1]]
+    chosen = choose_snapshot(snapshots, at_ms=at_ms, seq=seq, stored_ms=contents.stored_ms)
     if chosen is None:
         first = min(snapshots, key=lambda s: (s.captured_ms, s.seq))
         asked = f"seq {seq}" if seq is not None else format_time(at_ms or 0)
@@ -110,28 +129,24 @@ def plan_restore(
             f"nothing is kept as early as {asked}",
             hint=f"the first position is seq {first.seq} of {format_time(first.captured_ms)}",
         )
-    return plan_from(chosen, snapshots, contents.bundles, at_ms=at_ms, seq=seq)
+    plan = plan_from(chosen, snapshots, contents.bundles, at_ms=at_ms, seq=seq)
+    return replace(plan, passed_over=passed_over(order, chosen.generation, at_ms))
 
 
-async def _generations(store: Store) -> list[str]:
-    return sorted([name for name in await store.dirs(GENERATIONS) if is_generation(name)])
+async def _list(store: Store, generation: str | None = None) -> dict[str, _Listed]:
+    """Every generation, or one, by name."""
+    names = sorted([name for name in await store.dirs(GENERATIONS) if is_generation(name)])
+    return {name: await _list_one(store, name) for name in names if generation in {None, name}}
 
 
-async def _snapshots(store: Store, generation: str) -> list[int]:
-    """The seqs of the manifests that are listed, ascending."""
-    return [
-        parse_seq(info.name)
-        async for info in store.objects(snapshots_dir(generation))
-        if is_object(info.name)
-    ]
-
-
-async def _bundles(store: Store, generation: str) -> list[BundleEntry]:
-    return [
-        BundleEntry(generation, parse_seq(info.name), info.size, info.modified_ms)
-        async for info in store.objects(deltas_dir(generation))
-        if is_object(info.name)
-    ]
+async def _list_one(store: Store, generation: str) -> _Listed:
+    snapshots = [i async for i in store.objects(snapshots_dir(generation)) if is_object(i.name)]
+    deltas = [i async for i in store.objects(deltas_dir(generation)) if is_object(i.name)]
+    return _Listed(
+        [parse_seq(info.name) for info in snapshots],
+        [BundleEntry(generation, parse_seq(info.name), info.size, info.modified_ms) for info in deltas],
+        max([info.modified_ms for info in (*snapshots, *deltas)], default=0),
+    )
 
 
 async def _read_each(

@@ -157,6 +157,12 @@ async def plan_of(
             store, database=database, verify_key=verify_key, at_ms=at_ms, seq=seq, generation=generation
         )
     _tell(damaged)
+    if plan.passed_over is not None:
+        typer.echo(
+            f"syncd: generation {plan.snapshot.generation} is taken, since the store received something of it"
+            f" last, though {plan.passed_over} has the later name; choose with --generation",
+            err=True,
+        )
     return plan
 
 

@@ -9,8 +9,11 @@
 """
 
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
+
+from syncd.format.names import generation_ms
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +43,8 @@ class Plan:
     """A snapshot, the bundles to apply after it in order, and where to stop.
 
     `at_ms` and `seq` are what was asked for, None for the newest. `later` has the seqs of the snapshots
-    after the chosen one in its generation, as far as they are known, ascending.
+    after the chosen one in its generation, as far as they are known, ascending. `passed_over` is a
+    generation with a later name, of which the store received nothing for longer.
     """
 
     snapshot: SnapshotEntry
@@ -48,6 +52,7 @@ class Plan:
     at_ms: int | None
     seq: int | None
     later: tuple[int, ...]
+    passed_over: str | None = None
 
     @property
     def bytes(self) -> int:
@@ -72,17 +77,37 @@ class Plan:
         return at < len(self.later) and self.later[at] < last
 
 
+def in_order(generations: Iterable[str], stored_ms: Mapping[str, int]) -> list[str]:
+    """Generations by when the store received something of them last; where that is the same, by name.
+
+    A host that lost its state while its clock was behind gave the newest one an older name.
+    """
+    return sorted(generations, key=lambda each: (stored_ms.get(each, 0), each))
+
+
+def passed_over(order: Sequence[str], chosen: str, at_ms: int | None) -> str | None:
+    """The latest of the names before `chosen` in that order, where it is later than that of `chosen`."""
+    before = order[: order.index(chosen)]
+    names = [each for each in before if each > chosen and (at_ms is None or generation_ms(each) <= at_ms)]
+    return max(names, default=None)
+
+
 def choose_snapshot(
-    snapshots: Sequence[SnapshotEntry], *, at_ms: int | None, seq: int | None
+    snapshots: Sequence[SnapshotEntry],
+    *,
+    at_ms: int | None,
+    seq: int | None,
+    stored_ms: Mapping[str, int] = MappingProxyType({}),
 ) -> SnapshotEntry | None:
     """The snapshot to begin with: the newest that is not behind the moment or seq asked for.
 
-    Generations sort by their names; a later generation follows an earlier one.
+    Generations come in the order of `in_order`.
     """
     fitting = [
         s for s in snapshots if (at_ms is None or s.captured_ms <= at_ms) and (seq is None or s.seq <= seq)
     ]
-    return max(fitting, key=lambda s: (s.generation, s.seq), default=None)
+    order = in_order({s.generation for s in fitting}, stored_ms)
+    return max(fitting, key=lambda s: (order.index(s.generation), s.seq), default=None)
 
 
 def plan_from(

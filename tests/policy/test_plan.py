@@ -1,5 +1,6 @@
 """Which objects a restore reads, from listings alone."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -8,9 +9,11 @@ from hypothesis import strategies as st
 
 from syncd.contents import Contents, plan_restore
 from syncd.errors import NoRestorePoint
+from syncd.format.names import generation_ms
 from syncd.policy.plan import BundleEntry, SnapshotEntry, choose_snapshot, plan_from
 
 OLD, NEW = "01ARZ3NDEKTSV4RRFFQ69G5FAV", "01ARZ3NDEKTSV4RRFFQ69G5FAW"
+BEGAN_MS = generation_ms(NEW)
 
 
 def snapshot(seq: int, *, ms: int | None = None, generation: str = OLD) -> SnapshotEntry:
@@ -113,6 +116,29 @@ def test_a_seq_without_a_generation_is_one_of_the_newest() -> None:
         plan_restore(both, seq=4)
     with pytest.raises(NoRestorePoint, match="there is no generation X"):
         plan_restore(both, generation="X")
+
+
+@pytest.mark.parametrize(
+    ("stored_ms", "at_ms", "seq", "chosen", "passed_over"),
+    [
+        ({OLD: 1, NEW: 2}, None, None, NEW, None),
+        ({OLD: 2, NEW: 2}, None, None, NEW, None),
+        ({OLD: 3, NEW: 2}, None, None, OLD, NEW),
+        ({OLD: 3, NEW: 2}, None, 10, OLD, NEW),
+        ({OLD: 3, NEW: 2}, BEGAN_MS + 60_000, None, OLD, NEW),
+        ({OLD: 3, NEW: 2}, BEGAN_MS - 1, None, OLD, None),
+        ({OLD: 1, NEW: 2}, BEGAN_MS - 1, None, OLD, None),
+        ({}, None, None, NEW, None),
+    ],
+)
+def test_the_newest_generation_is_the_one_that_was_stored_last(
+    stored_ms: dict[str, int], at_ms: int | None, seq: int | None, chosen: str, passed_over: str | None
+) -> None:
+    snapshots = (snapshot(10), snapshot(5, ms=BEGAN_MS, generation=NEW))
+    found = plan_restore(replace(contents(*snapshots), stored_ms=stored_ms), at_ms=at_ms, seq=seq)
+    assert (found.snapshot.generation, found.passed_over) == (chosen, passed_over)
+    asked = plan_restore(replace(contents(*snapshots), stored_ms=stored_ms), generation=NEW)
+    assert (asked.snapshot.generation, asked.passed_over) == (NEW, None)
 
 
 def test_a_time_before_everything() -> None:

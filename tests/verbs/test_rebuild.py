@@ -29,6 +29,7 @@ from syncd.source.pending import Piece
 from syncd.source.shadow import Shadow
 from syncd.store.memory import Held, MemoryStore
 from tests.support.fakes import IDENTITY, SIGNING_KEY, START_MS, FakeClock
+from tests.verbs.attacks import build
 from tests.verbs.bench import NAME, Bench, restore
 
 GENERATION = "01ARZ3NDEKTSV4RRFFQ69G5FAV"
@@ -131,6 +132,25 @@ async def test_the_choice_is_that_of_who_reads_all(bench: Bench) -> None:
                 # Snapshots behind it are not looked at: no gap before it can be theirs.
                 expected = replace(expected, later=found.later)
             assert found == expected, (broken, seq, at_ms)
+
+
+@pytest.mark.parametrize("stored_ms", [1, 1000])
+async def test_the_generation_that_was_stored_last_is_restored(tmp_path: Path, stored_ms: int) -> None:
+    """A host lost its state while its clock was behind: what it stored since then has the older name."""
+    older, newer = GENERATION, GENERATION[:-1] + "W"
+    held: dict[str, Held] = {}
+    for generation, ms in ((older, stored_ms), (newer, 500)):
+        (tmp_path / generation).mkdir()
+        made = (await build(tmp_path / generation, generation)).held
+        held |= {name: Held(each.data, ms) for name, each in made.items()}
+    expected = (older, newer) if stored_ms == 1000 else (newer, None)
+    key = SIGNING_KEY.verify_key
+    contents = await read_contents(Watched(held), database=NAME, verify_key=key)
+    for seq in (None, 3):
+        plan, _ = await find_plan(Watched(held), database=NAME, verify_key=key, seq=seq)
+        assert (plan.snapshot.generation, plan.passed_over) == expected
+        read = plan_restore(contents, seq=seq)
+        assert (read.snapshot, read.passed_over) == (plan.snapshot, plan.passed_over)
 
 
 async def test_a_lease_is_held_while_a_restore_runs(bench: Bench) -> None:
