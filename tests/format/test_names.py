@@ -128,3 +128,17 @@ def test_a_generation_tells_when_it_began() -> None:
 )
 def test_what_is_an_object_of_a_generation(name: str, expected: bool) -> None:
     assert names.is_object(name) is expected
+
+
+def test_heartbeats_have_names_like_other_marks() -> None:
+    name = names.heartbeat_name(GENERATION)
+    assert name == f"heartbeats/{GENERATION}"
+    assert names.parse_mark(name) == GENERATION
+    with pytest.raises(ValueError, match="is no generation"):
+        names.heartbeat_name("x")
+
+
+@pytest.mark.parametrize("text", ["", "x", "01arz3ndektsv4rrffq69g5fav", "81ARZ3NDEKTSV4RRFFQ69G5FAV"])
+def test_what_is_no_generation(text: str) -> None:
+    assert names.is_generation(GENERATION)
+    assert not names.is_generation(text)

@@ -64,7 +64,8 @@ async def test_a_hold_and_a_change_of_mind(store: Store, backend: Backend, archi
     report = await run(store)
     assert (report.tombstoned, report.removed) == (0, 0)
     inventory = await read_inventory(store, database="chat", verify_key=VERIFY_KEY)
-    ranges = everything(inventory, await read_ends(store, inventory.bundles, database="chat", verify_key=VERIFY_KEY))
+    ends = await read_ends(store, inventory.bundles, database="chat", verify_key=VERIFY_KEY)
+    ranges = everything(inventory, ends)
     other = await put_hold(
         store, SystemClock(), SIGNING_KEY, database="chat", until_ms=until_ms, reason="7", ranges=ranges
     )
