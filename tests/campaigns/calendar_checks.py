@@ -224,7 +224,7 @@ class Checked:
         """By its time, where the times of the generation are in order."""
         mine = sorted(p for p in target.could if p[0] == position[0])
         times = [self.host.truth[p].captured_ms for p in mine]
-        if times != sorted(set(times)) or self._before_an_orphan(target.view(), position):
+        if times != sorted(set(times)):
             return
         self._restored.unlink(missing_ok=True)
         at_ms = self.host.truth[position].captured_ms
@@ -234,16 +234,6 @@ class Checked:
         if found != (position, self.host.truth[position].raw):
             raise Wrong(f"{target.name}: {position} of {at_ms} restores to {found[0]}")
         self.tally.note("restores by time")
-
-    def _before_an_orphan(self, view: View, position: Position) -> bool:
-        """Whether deltas lie behind a gap, and no snapshot between: a restore by time says so, and ends."""
-        generation, seq = position
-        last, there = seq, reachable(view)
-        while (generation, last + 1) in there:
-            last += 1
-        pieces = [p.first for p in view.pieces if p.generation == generation and p.first > last]
-        points = [p.seq for p in view.points if p.generation == generation and p.seq > seq]
-        return bool(pieces) and min(pieces) <= min(points, default=LAST)
 
     async def _verified(self, target: Target) -> None:
         if not target.view().objects:
@@ -256,10 +246,8 @@ class Checked:
             identity=IDENTITY,
             sample=1.0,
         )
-        damage = [f for f in report.findings if not f.problem.startswith("it is missing: ")]
-        if damage:
-            raise Wrong(f"{target.name}: verify says {damage[:3]}")
-        self.tally.note("gaps that verify cannot tell from damage", len(report.findings))
+        if report.findings:
+            raise Wrong(f"{target.name}: verify says {report.findings[:3]}")
         self.tally.note("verifications")
 
     async def _garbage_is_gone(self, target: Target) -> None:

@@ -1,11 +1,11 @@
 """What an archive must keep and may keep, from the rules as the configuration tells them, written anew.
 
-- `must` goes by what bundles hold; `may` by what their names tell, as one who has no key.
+- `must` is what has to stay; `may` is that, and what leads to it.
 - Order is (generation, seq). What is dated more than five minutes ahead neither counts nor goes.
 - Nothing of syncd.policy is used: only the formats, to read what is there.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -55,14 +55,13 @@ class Point:
 
 @dataclass(frozen=True)
 class Piece:
-    """A bundle: the deltas first to last; `reach` is the last one that its name and the next's allow."""
+    """A bundle: the deltas first to last."""
 
     name: str
     generation: str
     first: int
     last: int
     stored_ms: int
-    reach: int = LAST
 
 
 @dataclass
@@ -122,14 +121,6 @@ def look(held: Mapping[str, Held], known: Known) -> View:
                 view.epochs[name] = each.modified_ms
             case _:
                 _add_mark(view, kind, name, each)
-    later: dict[str, int] = {}
-    for index in reversed(range(len(view.pieces))):
-        piece = view.pieces[index]
-        reach = later.get(piece.generation, LAST) - 1
-        view.pieces[index] = Piece(
-            piece.name, piece.generation, piece.first, piece.last, piece.stored_ms, reach
-        )
-        later[piece.generation] = piece.first
     return view
 
 
@@ -171,12 +162,47 @@ def broken(view: View) -> list[str]:
 
 def must(view: View, rule: Rule, now_ms: int) -> set[str]:
     """Names of the snapshots and bundles that have to stay."""
-    return _kept(view, rule, now_ms, lambda piece: piece.last)
+    points = sorted(view.points, key=lambda p: p.order)
+    counting = [p for p in points if not is_future(now_ms, p.generation, p.captured_ms, p.stored_ms)]
+    kept = {p.name for p in points if p not in counting}
+    kept |= {p.name for p in view.pieces if is_future(now_ms, p.generation, p.stored_ms)}
+    kept |= {p.name for p in counting[-max(1, rule.minimum) :]}
+    if counting:
+        used = last_in_use(view, counting, now_ms)
+        newest = max(p.seq for p in counting if p.generation == used)
+        kept |= _between(view, points, used, newest, LAST)
+    for count, label in (
+        (rule.hourly, "%Y %j %H"),
+        (rule.daily, "%Y %j"),
+        (rule.weekly, "%G %V"),
+        (rule.monthly, "%Y %m"),
+        (rule.yearly, "%Y"),
+    ):
+        latest: dict[str, str] = {}
+        for point in reversed(counting):
+            latest.setdefault(_date(point.captured_ms).strftime(label), point.name)
+        kept |= set(list(latest.values())[:count])
+    kept |= _window(view, counting, now_ms - rule.pitr_ms)
+    for mark, until_ms in [*((h, h.until_ms) for h in view.holds), *view.leases]:
+        if now_ms < until_ms:
+            for each in mark.ranges:
+                kept |= _between(view, points, each.generation, each.first_seq, each.last_seq)
+    return kept
 
 
 def may(view: View, rule: Rule, now_ms: int) -> set[str]:
-    """The same, and bundles of which nobody can tell by name that they are superfluous."""
-    return _kept(view, rule, now_ms, lambda piece: piece.reach)
+    """The same, and what stands between a bundle that stays and the snapshot in front of it."""
+    kept = must(view, rule, now_ms)
+    for piece in [p for p in view.pieces if p.name in kept]:
+        points = [p for p in view.points if p.generation == piece.generation and p.seq < piece.last]
+        base = max(points, key=lambda p: p.seq, default=None)
+        after = base.seq if base else -1
+        if base and after < piece.first:
+            kept.add(base.name)
+        kept |= {
+            p.name for p in view.pieces if p.generation == piece.generation and after < p.last < piece.first
+        }
+    return kept
 
 
 def is_future(now_ms: int, generation: str, *times_ms: int) -> bool:
@@ -191,54 +217,23 @@ def last_in_use(view: View, counting: list[Point], now_ms: int) -> str:
     return max(t for t in times if not is_future(now_ms, t[1], t[0]))[1]
 
 
-def _kept(view: View, rule: Rule, now_ms: int, end: Callable[[Piece], int]) -> set[str]:
-    points = sorted(view.points, key=lambda p: p.order)
-    counting = [p for p in points if not is_future(now_ms, p.generation, p.captured_ms, p.stored_ms)]
-    kept = {p.name for p in points if p not in counting}
-    kept |= {p.name for p in view.pieces if is_future(now_ms, p.generation, p.stored_ms)}
-    kept |= {p.name for p in counting[-max(1, rule.minimum) :]}
-    if counting:
-        used = last_in_use(view, counting, now_ms)
-        newest = max(p.seq for p in counting if p.generation == used)
-        kept |= _between(view, points, used, newest, LAST, end)
-    for count, label in (
-        (rule.hourly, "%Y %j %H"),
-        (rule.daily, "%Y %j"),
-        (rule.weekly, "%G %V"),
-        (rule.monthly, "%Y %m"),
-        (rule.yearly, "%Y"),
-    ):
-        latest: dict[str, str] = {}
-        for point in reversed(counting):
-            latest.setdefault(_date(point.captured_ms).strftime(label), point.name)
-        kept |= set(list(latest.values())[:count])
-    kept |= _window(view, counting, now_ms - rule.pitr_ms, end)
-    for mark, until_ms in [*((h, h.until_ms) for h in view.holds), *view.leases]:
-        if now_ms < until_ms:
-            for each in mark.ranges:
-                kept |= _between(view, points, each.generation, each.first_seq, each.last_seq, end)
-    return kept
-
-
-def _window(view: View, counting: list[Point], since_ms: int, end: Callable[[Piece], int]) -> set[str]:
+def _window(view: View, counting: list[Point], since_ms: int) -> set[str]:
     past = [p for p in counting if p.captured_ms <= since_ms and p.stored_ms <= since_ms]
     kept: set[str] = set()
     for generation in {p.generation for p in view.points} | {p.generation for p in view.pieces}:
         base = max((p.seq for p in past if p.generation == generation), default=-1)
         mine = [p for p in counting if p.generation == generation and p.seq >= base]
-        pieces = [p for p in view.pieces if p.generation == generation and end(p) > base]
+        pieces = [p for p in view.pieces if p.generation == generation and p.last > base]
         in_use = max([*(p.stored_ms for p in mine), *(p.stored_ms for p in pieces)], default=0) > since_ms
         if in_use or not past or generation >= past[-1].generation:
             kept |= {p.name for p in mine} | {p.name for p in pieces}
     return kept
 
 
-def _between(
-    view: View, points: list[Point], generation: str, first: int, last: int, end: Callable[[Piece], int]
-) -> set[str]:
+def _between(view: View, points: list[Point], generation: str, first: int, last: int) -> set[str]:
     mine = [p for p in points if p.generation == generation]
     base = max((p.seq for p in mine if p.seq <= first), default=-1)
-    pieces = [p for p in view.pieces if p.generation == generation and p.first <= last and end(p) > base]
+    pieces = [p for p in view.pieces if p.generation == generation and p.first <= last and p.last > base]
     return {p.name for p in mine if base <= p.seq <= last} | {p.name for p in pieces}
 
 
