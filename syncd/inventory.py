@@ -13,6 +13,7 @@ from typing import Final, TypeVar
 from syncd.archive import read_bundle, read_manifest
 from syncd.envelope.keys import VerifyKey
 from syncd.errors import ArchiveError, ObjectNotFound
+from syncd.format import bundle as format_bundle
 from syncd.format.names import (
     GENERATIONS,
     is_object,
@@ -67,22 +68,24 @@ async def read_ends(
     for bundle in sorted(bundles, key=lambda b: b.first_seq):
         last[bundle.generation] = bundle
     return {
-        generation: await _last_seq(store, bundle, database, verify_key)
+        generation: (await _read(store, bundle, database, verify_key)).last_seq
         for generation, bundle in last.items()
     }
 
 
-async def read_lengths(
+async def read_bundles(
     store: Store, inventory: Inventory, bundles: Iterable[Bundle], *, database: str, verify_key: VerifyKey
 ) -> Inventory:
-    """The inventory with the last seqs of these bundles. Raises StoreError.
+    """The inventory with last seqs and epochs of these bundles. Raises StoreError.
 
     What is damaged, or went since it was listed, stays as it is.
     """
     known: dict[Bundle, Bundle] = {}
     for bundle in bundles:
         with suppress(ArchiveError, ObjectNotFound):
-            known[bundle] = replace(bundle, last_seq=await _last_seq(store, bundle, database, verify_key))
+            read = await _read(store, bundle, database, verify_key)
+            epochs = read.deltas[0].epoch, read.deltas[-1].epoch
+            known[bundle] = replace(bundle, last_seq=read.last_seq, epochs=epochs)
     return replace(inventory, bundles=tuple(known.get(b, b) for b in inventory.bundles))
 
 
@@ -103,14 +106,14 @@ async def each(items: Iterable[_T], action: Callable[[_T], Awaitable[None]]) -> 
         await asyncio.wait(workers)
 
 
-async def _last_seq(store: Store, bundle: Bundle, database: str, verify_key: VerifyKey) -> int:
+async def _read(store: Store, bundle: Bundle, database: str, verify_key: VerifyKey) -> format_bundle.Bundle:
     return read_bundle(
         await store.get(bundle.name),
         generation=bundle.generation,
         first_seq=bundle.first_seq,
         database=database,
         verify_key=verify_key,
-    ).last_seq
+    )
 
 
 async def _read_manifests(
@@ -133,7 +136,10 @@ async def _read_manifests(
             found.errors.append(e)
             return
         packs = frozenset(pack.pack_id for pack in m.packs)
-        found.snapshots.append(Snapshot(generation, seq, m.captured_ms, info.size, info.modified_ms, packs))
+        epochs = frozenset({m.epoch, *(pack.epoch for pack in m.packs)})
+        found.snapshots.append(
+            Snapshot(generation, seq, m.captured_ms, info.size, info.modified_ms, packs, m.epoch, epochs)
+        )
 
     await each(listed, read)
     return found

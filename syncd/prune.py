@@ -3,9 +3,9 @@
 - Nothing goes before a tombstone that is older than the grace names it, and the decision of now still lets
   it go. So a hold that comes meanwhile is enough to keep it.
 - Of each stretch bundles go from its end, then its manifest; packs after another look that no manifest which
-  is there needs them; epochs when nothing else of their generation is there. So a run may end between any
-  two calls: what is left is whole, each snapshot with an unbroken run of deltas, or garbage that the next
-  run finds.
+  is there needs them; epochs when nothing that is there needs them, so after what did. So a run may end
+  between any two calls: what is left is whole, each snapshot with an unbroken run of deltas, or garbage
+  that the next run finds.
 - A clock that disagrees with the store's, a hold that cannot be read, or a lease that may still count and
   cannot be read stops the run before anything is written.
 - A dry run writes nothing.
@@ -29,7 +29,7 @@ from syncd.format.names import (
     parse_pack_id,
     tombstone_name,
 )
-from syncd.inventory import each, read_inventory, read_lengths, read_snapshots
+from syncd.inventory import each, read_bundles, read_inventory, read_snapshots
 from syncd.log import Event, Log
 from syncd.marks import (
     LEASE_MS,
@@ -43,11 +43,12 @@ from syncd.marks import (
     read_marks,
 )
 from syncd.model import format_time
+from syncd.policy.epochs import to_read
 from syncd.policy.inventory import SKEW_MS, Bundle, Inventory, Kind, Snapshot
 from syncd.policy.ranges import ranges_of
 from syncd.policy.retention import Retention, unsure
 from syncd.policy.stretches import Stretch, open_ended, stretches
-from syncd.policy.verdicts import Verdict, decide
+from syncd.policy.verdicts import UNUSED_EPOCH, Verdict, decide
 from syncd.store.base import Store
 
 _NAMES_PER_TOMBSTONE: Final = 50_000
@@ -135,8 +136,8 @@ async def undelete(
     inventory = await read_inventory(store, database=database, verify_key=verify_key)
     marks = await read_marks(store, database, verify_key)
     there = {o.name for o in inventory.objects} & _names(marks.tombstones)
-    to_read = [b for b in open_ended(inventory) if b.name in there]
-    inventory = await read_lengths(store, inventory, to_read, database=database, verify_key=verify_key)
+    ends = [b for b in open_ended(inventory) if b.name in there]
+    inventory = await read_bundles(store, inventory, ends, database=database, verify_key=verify_key)
     ranges = ranges_of(inventory, there)
     if not ranges:
         raise NoRestorePoint(
@@ -211,8 +212,11 @@ class _Prune:
     async def _decide(self) -> tuple[Inventory, Marks, tuple[Verdict, ...]]:
         store, database, verify_key = self._store, self._database, self._verify_key
         inventory = await read_inventory(store, database=database, verify_key=verify_key)
-        to_read = await asyncio.to_thread(unsure, inventory, self._retention, self._clock.now_ms())
-        inventory = await read_lengths(store, inventory, to_read, database=database, verify_key=verify_key)
+        for _ in range(2):  # where bundles end tells which ones tell of epochs
+            telling = await asyncio.to_thread(self._to_read, inventory)
+            inventory = await read_bundles(
+                store, inventory, telling, database=database, verify_key=verify_key
+            )
         marks = await read_marks(self._store, self._database, self._verify_key)
         self._check_marks(marks)
         counting = [m for m in marks.leases if m.purpose is not Purpose.PRUNE or not self._active(m)]
@@ -226,6 +230,11 @@ class _Prune:
             decide, inventory, self._retention, now_ms=self._clock.now_ms(), grace_ms=self._grace_ms
         )
         return inventory, marks, tuple(verdicts)
+
+    def _to_read(self, inventory: Inventory) -> list[Bundle]:
+        now_ms = self._clock.now_ms()
+        ends = unsure(inventory, self._retention, now_ms)
+        return list(dict.fromkeys([*ends, *to_read(inventory, now_ms=now_ms, grace_ms=self._grace_ms)]))
 
     def _check_marks(self, marks: Marks) -> None:
         young_ms = self._clock.now_ms() - LEASE_MS
@@ -288,13 +297,21 @@ class _Prune:
         return unneeded
 
     async def _last(self, epochs: list[Verdict]) -> list[Verdict]:
-        """Those whose generation has nothing but epochs by now."""
-        bare = set()
-        for generation in {v.generation for v in epochs}:
+        """Those whose generation has nothing but epochs by now, and those that no manifest names by now."""
+        last: list[Verdict] = []
+        for generation in sorted({v.generation for v in epochs}):
+            mine = [v for v in epochs if v.generation == generation]
             listed = [info.name async for info in self._store.objects(generation_dir(generation))]
             if all("/epochs/" in name for name in listed if is_object(name)):
-                bare.add(generation)
-        return [v for v in epochs if v.generation in bare]
+                last += mine
+                continue
+            found = await read_snapshots(
+                self._store, generation, database=self._database, verify_key=self._verify_key
+            )
+            named = {number for s in found.snapshots for number in s.epochs}
+            if not found.unreadable:
+                last += [v for v in mine if v.reason == UNUSED_EPOCH and v.number not in named]
+        return last
 
     async def _bury(self, names: list[str]) -> None:
         for start in range(0, len(names), _NAMES_PER_TOMBSTONE):

@@ -27,7 +27,10 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """A manifest that was read: bytes of the object, when the store got it, ids of its packs."""
+    """A manifest that was read: bytes of the object, when the store got it, ids of its packs, its epochs.
+
+    `epoch` is its own; `epochs` are all that it names.
+    """
 
     generation: str
     seq: int
@@ -35,6 +38,8 @@ class Snapshot:
     size: int
     stored_ms: int
     packs: frozenset[bytes]
+    epoch: int = 0
+    epochs: frozenset[int] = frozenset()
 
     @property
     def name(self) -> str:
@@ -59,13 +64,17 @@ class Unreadable:
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """A bundle of deltas. It ends at `last_seq` where it was read, else before the next one begins."""
+    """A bundle of deltas. It ends before the next one begins.
+
+    `last_seq`, and `epochs` of its first and last delta, are known where it was read.
+    """
 
     generation: str
     first_seq: int
     size: int
     stored_ms: int
     last_seq: int | None = None
+    epochs: tuple[int, int] | None = None
 
     @property
     def name(self) -> str:

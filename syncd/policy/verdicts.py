@@ -6,7 +6,8 @@
 - A pack goes with the last manifest that needs it, not before. One that no manifest needs may belong to a
   snapshot that is being taken: it waits for the grace, and as long as a lease names its generation.
 - Where a manifest cannot be read, no pack of its generation goes, nor the manifest.
-- Epochs go with the last object of their generation, never those of the newest generation.
+- An epoch goes when nothing that is there needs it, and after the grace nothing can come that does; or with
+  the last object of its generation. The newest of a generation that stays, stays.
 """
 
 from collections.abc import Collection
@@ -15,11 +16,16 @@ from typing import Final
 
 from syncd.format.marks import Mark, Purpose
 from syncd.format.names import generation_ms, hold_name, lease_name
+from syncd.policy.epochs import Needs, needs, replaced_ms
 from syncd.policy.inventory import Bundle, Epoch, Inventory, Kind, Object, Pack, Snapshot, is_future
 from syncd.policy.retention import FUTURE, Promise, Retention, mark_text, promised
 from syncd.policy.stretches import Stretch, stretches
 
+UNUSED_EPOCH: Final = "nothing that is there needs it"
 _NEEDED: Final = "what stays behind it needs it"
+_UNREADABLE: Final = "a manifest of its generation cannot be read"
+_UNKNOWN: Final = Needs(since=0)
+_BEING_TAKEN: Final = "it may belong to a snapshot that is being taken"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +65,11 @@ class _Judge:
         self._over = f"over the share of {retention.max_share:.0%} for one run"
         self._unreadable = {m.generation for m in inventory.unreadable}
         active = [m for m in inventory.marks if now_ms < m.until_ms]
+        self._needs, self._replaced_ms = needs(inventory), replaced_ms(inventory)
         self._leased = {r.generation for m in active if m.purpose is Purpose.SNAPSHOT for r in m.ranges}
+        named = {(s.generation, p) for s in inventory.snapshots for p in s.packs}
+        unnamed = {p.generation for p in inventory.packs if (p.generation, p.pack_id) not in named}
+        self._taking = self._leased | unnamed
 
     def objects(self) -> list[Verdict]:
         there = self._there
@@ -90,7 +100,7 @@ class _Judge:
             snapshot = stretch.snapshot
             if snapshot is None or snapshot in self._promise.snapshots:
                 continue
-            if reason := self._needs(stretch, snapshot, waiting):
+            if reason := self._needed_by(stretch, snapshot, waiting):
                 waiting[snapshot.name] = reason
             elif not snapshots.take(snapshot.name):
                 waiting[snapshot.name] = self._over
@@ -106,7 +116,7 @@ class _Judge:
             if reason and bundle not in self._promise.bundles:
                 waiting[bundle.name] = reason
 
-    def _needs(self, stretch: Stretch, snapshot: Snapshot, waiting: dict[str, str]) -> str:
+    def _needed_by(self, stretch: Stretch, snapshot: Snapshot, waiting: dict[str, str]) -> str:
         """Why the snapshot is needed behind itself. What reaches over it and is promised begins before it."""
         for bundle in stretch.bundles:
             if bundle.name in waiting:
@@ -135,13 +145,13 @@ class _Judge:
         elif is_future(pack.generation, self._now_ms, pack.stored_ms):
             reason = FUTURE
         elif pack.generation in self._unreadable:
-            reason = "a manifest of its generation cannot be read"
+            reason = _UNREADABLE
         elif which in goes:
             reason, keep = "only snapshots that go need it", False
         elif pack.generation in self._leased:
-            reason = "it may belong to a snapshot that is being taken"
+            reason = _BEING_TAKEN
         elif self._young(pack.stored_ms):
-            reason = "younger than the grace: it may belong to a snapshot that is being taken"
+            reason = f"younger than the grace: {_BEING_TAKEN}"
         else:
             reason, keep = "no snapshot needs it", False
         return _verdict(Kind.PACK, None, pack, pack.stored_ms, reason, keep=keep)
@@ -149,7 +159,8 @@ class _Judge:
     def _epoch(self, epoch: Epoch, occupied: set[str]) -> Verdict:
         keep = True
         if epoch.generation in occupied:
-            reason = "its generation stays"
+            kept_for = self._epoch_in_use(epoch)
+            reason, keep = kept_for or UNUSED_EPOCH, bool(kept_for)
         elif is_future(epoch.generation, self._now_ms, epoch.stored_ms):
             reason = FUTURE
         elif epoch.generation in self._leased or self._young(
@@ -159,6 +170,22 @@ class _Judge:
         else:
             reason, keep = "nothing of its generation stays", False
         return _verdict(Kind.EPOCH, epoch.number, epoch, epoch.stored_ms, reason, keep=keep)
+
+    def _epoch_in_use(self, epoch: Epoch) -> str:
+        """Why it stays in a generation that stays; empty where it need not."""
+        generation, replaced = epoch.generation, self._replaced_ms.get(epoch)
+        if replaced is None:
+            return "the newest of its generation"
+        used = self._needs.get(generation, _UNKNOWN)
+        reasons = {
+            "a snapshot that is there needs it": epoch.number in used.named,
+            "deltas that are there or to come need it": used.has(epoch.number),
+            FUTURE: is_future(generation, self._now_ms, epoch.stored_ms, replaced),
+            _UNREADABLE: generation in self._unreadable,
+            _BEING_TAKEN: generation in self._taking,
+            "younger than the grace: deltas that name it may come": self._young(replaced),
+        }
+        return next((reason for reason, applies in reasons.items() if applies), "")
 
     def _young(self, stored_ms: int) -> bool:
         return self._now_ms < stored_ms + self._grace_ms

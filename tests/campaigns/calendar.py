@@ -9,8 +9,8 @@ holds come and go; clocks jump. Two targets now and then.
 - After every prune: nothing went that `calendar_oracle` says must stay, or that no tombstone older than the
   grace named; each position that was to stay can be reached; no manifest misses a pack.
 - Between prunes nothing is lost at all. With clocks apart nothing is deleted.
-- At the end, after two runs a grace apart, nothing is left that is not needed; a full verification finds
-  nothing; every position restores to the bytes that the database had, by seq and by time.
+- At the end, after runs a grace apart, nothing is left that is not needed, epochs included; a full
+  verification finds nothing; every position restores to the bytes that the database had, by seq and by time.
 - A history follows its seed, but for the random names of packs and generations.
 - Exit 1 where any broke a rule, and its name for --only.
 """

@@ -27,6 +27,7 @@ from tests.campaigns.calendar_oracle import (
     last_in_use,
     look,
     may,
+    may_epochs,
     must,
     reachable,
 )
@@ -250,34 +251,44 @@ class Checked:
             raise Wrong(f"{target.name}: verify says {report.findings[:3]}")
         self.tally.note("verifications")
 
+    async def _pruned_out(self, target: Target, run: Pruning) -> int:
+        """When the run was that found nothing; objects, manifests and epochs go one after the other."""
+        for _ in range(20):
+            before, now_ms = target.view(), self.clock.now_ms()
+            await self._pruned(target, [run], [])
+            after = target.view()
+            if after.objects == before.objects and not after.tombstones:
+                return now_ms
+            self._pass(run.grace_ms + MINUTE)
+        raise Wrong(f"{target.name}: prunes come to no end")
+
     async def _garbage_is_gone(self, target: Target) -> None:
-        """Two runs a grace apart; what they leave is needed, or of a doubtful date."""
+        """Runs a grace apart until one finds nothing; what is left is needed, or of a doubtful date."""
         rule, grace_ms = draw_rule(self.rng, max_share=1.0), self.pruning.grace_ms
         self._pass(grace_ms + DAY + HOUR)
-        first, first_ms = target.view(), self.clock.now_ms()
-        await self._pruned(target, [Pruning(rule, grace_ms)], [])
-        self._pass(grace_ms + MINUTE)
-        second_ms = self.clock.now_ms()
-        await self._pruned(target, [Pruning(rule, grace_ms)], [])
+        last_ms = await self._pruned_out(target, Pruning(rule, grace_ms))
         after = target.view()
-        allowed = may(first, rule, first_ms) | may(first, rule, second_ms)
-        allowed |= {name for point in after.points for name in point.packs}
+        allowed = may(after, rule, last_ms)
+        needed = {name for point in after.points for name in point.packs}
+        allowed |= needed
         leased = {r.generation for lease, _ in after.leases for r in lease.ranges}
         allowed |= {name for name in after.packs if name.split("/")[1] in leased}
         of = {p.generation for p in after.points} | {p.generation for p in after.pieces} | leased
         of |= {name.split("/")[1] for name in after.packs}
-        here = {name.split("/")[1] for name in first.objects}
-        of |= {max((g for g in here if not is_future(first_ms, g)), default="")}
-        allowed |= {name for name in after.epochs if name.split("/")[1] in of}
+        here = {name.split("/")[1] for name in after.objects}
+        of |= {max((g for g in here if not is_future(last_ms, g)), default="")}
+        doubtful = {name.split("/")[1] for name in after.packs if name not in needed} | leased
+        for generation in of:
+            allowed |= may_epochs(after, generation) if generation not in doubtful else set(after.epochs)
         allowed |= {
             name
-            for name, ms in (first.packs | first.epochs).items()
-            if is_future(first_ms, name.split("/")[1], ms)
+            for name, ms in (after.packs | after.epochs).items()
+            if is_future(last_ms, name.split("/")[1], ms)
         }
         if left := after.objects - allowed:
-            raise Wrong(f"{target.name}: garbage after two runs: {sorted(left)}")
+            raise Wrong(f"{target.name}: garbage is left: {sorted(left)}")
         ends = [until_ms for _, until_ms in after.leases] + [h.until_ms for h in after.holds]
-        if min(ends, default=LAST) <= second_ms:
+        if min(ends, default=LAST) <= last_ms:
             raise Wrong(f"{target.name}: marks that mean nothing are left")
         empty = [n for n, t, _ in after.tombstones if not set(t.names) & after.objects]
         if empty:

@@ -46,6 +46,7 @@ class Point:
     captured_ms: int
     stored_ms: int
     epoch: int
+    epochs: frozenset[int]
     packs: frozenset[str]
 
     @property
@@ -55,13 +56,14 @@ class Point:
 
 @dataclass(frozen=True)
 class Piece:
-    """A bundle: the deltas first to last."""
+    """A bundle: the deltas first to last, and the epochs that they name."""
 
     name: str
     generation: str
     first: int
     last: int
     stored_ms: int
+    epochs: frozenset[int]
 
 
 @dataclass
@@ -154,9 +156,10 @@ def reachable(view: View) -> set[Position]:
 
 
 def broken(view: View) -> list[str]:
-    """Manifests that miss a pack or their epoch."""
+    """Manifests that miss a pack or an epoch, and bundles that miss one."""
     wrong = [f"{p.name} misses a pack" for p in view.points if not p.packs <= view.packs.keys()]
-    named = {f"generations/{p.generation}/epochs/{p.epoch:08x}" for p in view.points}
+    users: list[Point | Piece] = [*view.points, *view.pieces]
+    named = {epoch_name(p.generation, n) for p in users for n in p.epochs}
     return wrong + [f"{name} is missing" for name in named - view.epochs.keys()]
 
 
@@ -205,6 +208,35 @@ def may(view: View, rule: Rule, now_ms: int) -> set[str]:
     return kept
 
 
+def may_epochs(view: View, generation: str) -> set[str]:
+    """Names of the epochs that a generation in which something stays may keep.
+
+    What manifests name, the newest, and what lies between the first and last of deltas that nobody can tell
+    to have a gap between them: where two snapshots stand there, one has no delta behind it.
+    """
+    points = sorted((p for p in view.points if p.generation == generation), key=lambda p: p.seq)
+    pieces = sorted((p for p in view.pieces if p.generation == generation), key=lambda p: p.first)
+    named = {n for p in points for n in p.epochs}
+    numbers = sorted(int(name[-8:], 16) for name in view.epochs if generation_of(name) == generation)
+    groups: list[list[Piece]] = []
+    for piece in pieces:
+        end = groups[-1][-1].last if groups else 0
+        if not groups or len([p for p in points if end <= p.seq < piece.last]) > 1:
+            groups.append([])
+        groups[-1].append(piece)
+    spans = [(min(group[0].epochs), max(group[-1].epochs)) for group in groups]
+    if points and (not pieces or pieces[-1].last <= points[-1].seq):
+        spans.append((points[-1].epoch - 1, numbers[-1]))
+    elif groups:
+        spans.append((min(groups[-1][0].epochs), numbers[-1]))
+    between = {n for n in numbers if any(low <= n <= high for low, high in spans)}
+    return {epoch_name(generation, n) for n in named | between | set(numbers[-1:])}
+
+
+def epoch_name(generation: str, number: int) -> str:
+    return f"generations/{generation}/epochs/{number:08x}"
+
+
 def is_future(now_ms: int, generation: str, *times_ms: int) -> bool:
     return max((began_ms(generation), *times_ms)) > now_ms + SKEW_MS
 
@@ -241,7 +273,8 @@ def _point(name: str, held: Held) -> Point:
     generation, seq = generation_of(name), int(name[-16:], 16)
     m = read_manifest(held.data, generation=generation, seq=seq, database=NAME, verify_key=VERIFY_KEY)
     packs = frozenset(f"generations/{generation}/packs/{pack.pack_id.hex()}" for pack in m.packs)
-    return Point(name, generation, seq, m.captured_ms, held.modified_ms, m.epoch, packs)
+    epochs = frozenset({m.epoch, *(pack.epoch for pack in m.packs)})
+    return Point(name, generation, seq, m.captured_ms, held.modified_ms, m.epoch, epochs, packs)
 
 
 def _piece(name: str, held: Held) -> Piece:
@@ -249,7 +282,8 @@ def _piece(name: str, held: Held) -> Piece:
     bundle = read_bundle(
         held.data, generation=generation, first_seq=first, database=NAME, verify_key=VERIFY_KEY
     )
-    return Piece(name, generation, first, bundle.last_seq, held.modified_ms)
+    epochs = frozenset(delta.epoch for delta in bundle.deltas)
+    return Piece(name, generation, first, bundle.last_seq, held.modified_ms, epochs)
 
 
 def _date(ms: int) -> datetime:

@@ -68,7 +68,7 @@ def test_packs_follow_their_snapshots() -> None:
         (False, "only snapshots that go need it"): 22,
         (True, "a snapshot that stays needs it"): 9,
     }
-    assert told(there, Kind.EPOCH) == {(True, "its generation stays"): 1}
+    assert told(there, Kind.EPOCH) == {(True, "the newest of its generation"): 1}
 
 
 def test_a_generation_goes_as_a_whole() -> None:
@@ -164,7 +164,7 @@ def test_a_generation_that_just_begins_keeps_its_epochs() -> None:
     assert [(v.generation, v.keep, v.reason) for v in judged(there)] == [
         (old, False, "nothing of its generation stays"),
         (young, True, "younger than the grace: its generation may just begin"),
-        (newest, True, "its generation stays"),
+        (newest, True, "the newest of its generation"),
         (future, True, "dated in the future"),
     ]
 

@@ -32,6 +32,8 @@ class Archive:
     log: Recorder = field(default_factory=Recorder)
     generation: str = ""
     seq: int = 0
+    epoch: int = 0
+    pack_epochs: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.begin()
@@ -39,17 +41,22 @@ class Archive:
     def begin(self) -> None:
         """A new generation."""
         self.generation = generation_text(self.clock.now_ms().to_bytes(6) + bytes(10))
-        self.seq = 0
+        self.seq = self.epoch = 0
+        self.rotate()
+        self.add_pack(0)
+
+    def rotate(self) -> None:
+        """A new epoch."""
+        self.epoch += 1
         self.key, epoch = new_epoch(
             "chat",
             self.generation,
-            1,
+            self.epoch,
             created_ms=self.clock.now_ms(),
             recipients=[IDENTITY.recipient],
             signing_key=SIGNING_KEY,
         )
-        self.add(epoch_name(self.generation, 1), epoch)
-        self.add_pack(0)
+        self.add(epoch_name(self.generation, self.epoch), epoch)
 
     def store(self) -> Store:
         return MemoryStore(held=self.held, clock=self.clock)
@@ -60,6 +67,7 @@ class Archive:
     def add_pack(self, number: int) -> str:
         name = pack_name(self.generation, number.to_bytes(16))
         self.add(name, b"pack %d" % number)
+        self.pack_epochs[name] = self.epoch
         return name
 
     def add_snapshot(self, packs: Iterable[int], key: EpochKey | None = None) -> str:
@@ -68,13 +76,15 @@ class Archive:
             database="chat",
             generation=self.generation,
             seq=self.seq,
-            epoch=1,
+            epoch=self.epoch,
             captured_ms=self.clock.now_ms(),
             created_ms=self.clock.now_ms(),
             page_size=512,
             page_count=len(raws),
             packs=tuple(
-                PackRef(number.to_bytes(16), len(raw), hashlib.sha256(raw).digest(), 1, 1)
+                PackRef(
+                    number.to_bytes(16), len(raw), hashlib.sha256(raw).digest(), 1, self._epoch_of(number)
+                )
                 for number, raw in raws.items()
             ),
             runs=Runs.of(*(Run(index + 1, 1, index, 0) for index in range(len(raws)))),
@@ -83,13 +93,16 @@ class Archive:
         self.add(name, seal_manifest(key or self.key, SIGNING_KEY, manifest, Digest()))
         return name
 
+    def _epoch_of(self, number: int) -> int:
+        return self.pack_epochs[pack_name(self.generation, number.to_bytes(16))]
+
     def day(self) -> None:
         """A day passes."""
         self.add_pack(self.seq + 1)
         self.add_snapshot((0, self.seq + 1))
         for _ in range(2):
             self.clock.advance(43_200)
-            deltas = tuple(SealedDelta(self.seq + n, 1, b"sealed") for n in range(1, 6))
+            deltas = tuple(SealedDelta(self.seq + n, self.epoch, b"sealed") for n in range(1, 6))
             bundle = Bundle("chat", self.generation, self.clock.now_ms(), deltas)
             self.add(deltas_name(self.generation, self.seq + 1), sign_bundle(SIGNING_KEY, bundle))
             self.seq += 5

@@ -1,5 +1,6 @@
 """Prune on a store in memory: two phases, what saves an object in between, what stops a run."""
 
+from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import pytest
@@ -18,7 +19,9 @@ from syncd.format.names import deltas_name, hold_name, lease_name, tombstone_nam
 from syncd.inventory import read_ends, read_inventory
 from syncd.log import Event
 from syncd.marks import lease, new_mark_id, put_hold, tombstoned_names
+from syncd.policy.inventory import Kind
 from syncd.prune import undelete
+from syncd.store.base import ObjectInfo
 from syncd.store.memory import Held, MemoryStore
 from tests.support.fakes import SIGNING_KEY, START_MS, FakeClock
 from tests.verbs.prunable import DAY, POLICY, VERIFY_KEY, Archive
@@ -319,6 +322,81 @@ async def test_epochs_stay_while_something_comes_to_their_generation(archive: Ar
 
     await archive.prune(Racing(held=archive.held, clock=archive.clock))
     assert [name.split("/")[2] for name in archive.held if old in name] == ["epochs", "deltas"]
+
+
+def rotating(days: int) -> Archive:
+    """A new epoch every day; snapshot, pack and deltas of day n, from 0, are of epoch n + 2."""
+    archive = Archive()
+    for _ in range(days):
+        archive.rotate()
+        archive.day()
+    return archive
+
+
+async def test_epochs_go_when_nothing_that_is_there_needs_them() -> None:
+    archive = rotating(10)
+    going = [v for v in (await archive.prune()).verdicts if not v.keep]
+    assert not [v for v in going if v.kind is Kind.EPOCH]
+    for _ in range(2):
+        archive.clock.advance(86_400)
+        await archive.prune()
+    # What needed them is deleted, and their own grace begins.
+    assert archive.numbers("snapshots") == [70, 80, 90]
+    assert archive.numbers("epochs") == list(range(1, 12))
+    archive.clock.advance(86_400)
+    await archive.prune()
+    # Pack 0 is of epoch 1; bundles of day 9 follow the last snapshot.
+    assert archive.numbers("epochs") == [1, 9, 10, 11]
+    for _ in range(3):
+        archive.clock.advance(86_400)
+        await archive.prune()
+    assert archive.numbers("epochs") == [1, 9, 10, 11]
+
+
+async def test_epochs_of_what_is_held_stay() -> None:
+    archive = rotating(10)
+    await put_hold(
+        archive.store(),
+        archive.clock,
+        SIGNING_KEY,
+        database="chat",
+        until_ms=archive.clock.now_ms() + 30 * DAY,
+        reason="case 7",
+        ranges=[Range(archive.generation, 22, 33)],
+    )
+    for _ in range(5):
+        await archive.prune()
+        archive.clock.advance(86_400)
+    # Days 2 and 3; the snapshot of day 7 has no delta behind it, so theirs do not lead on.
+    assert archive.numbers("snapshots") == [20, 30, 70, 80, 90]
+    assert archive.numbers("deltas") == [21, 26, 31, 91, 96]
+    assert archive.numbers("epochs") == [1, 4, 5, 9, 10, 11]
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+async def test_a_manifest_that_comes_while_epochs_go_keeps_them(damaged: bool) -> None:
+    archive = rotating(10)
+    for _ in range(3):
+        await archive.prune()
+        archive.clock.advance(86_400)
+    archive.seq = 200
+    late = archive.add_snapshot((0, 31))  # a pack of day 3, and so of epoch 5
+    held = archive.held.pop(late)
+    if damaged:
+        held = Held(b"broken", held.modified_ms)
+
+    class Racing(MemoryStore):
+        """It comes between the decision and the first deletion."""
+
+        @override
+        async def objects(self, prefix: str, *, after: str = "") -> AsyncIterator[ObjectInfo]:
+            if prefix == f"generations/{archive.generation}/":
+                archive.held[late] = held
+            async for info in super().objects(prefix, after=after):
+                yield info
+
+    await archive.prune(Racing(held=archive.held, clock=archive.clock))
+    assert archive.numbers("epochs") == (list(range(1, 12)) if damaged else [1, 5, 9, 10, 11])
 
 
 async def test_a_run_removes_a_share(archive: Archive) -> None:
