@@ -3,8 +3,8 @@
 - A manifest names its own epoch and those of its packs.
 - Numbers go up with seq: an unbroken run of deltas needs those from its first to its last delta's; the run
   at the end of a generation all from its first delta's on.
-- Where a generation ends with a snapshot: all from the manifest's own on, and the one before that, since
-  the deltas behind it may have been sealed before it was finished.
+- Deltas that are to come follow the last one that is there: all from its epoch on. A snapshot tells nothing
+  of it, since it may overtake deltas of older epochs. Where no delta is there, all stay until one comes.
 - The first and last bundle of a run tell it, and have to be read. Where one was not, more is needed.
 """
 
@@ -35,7 +35,7 @@ class Needs:
     """What one generation needs: numbers that manifests name, spans of deltas, and all from `since` on."""
 
     named: set[int] = field(default_factory=set)
-    since: int = MAX_EPOCH
+    since: int = 0
     runs: list[_Run] = field(default_factory=list)
 
     def has(self, number: int) -> bool:
@@ -97,8 +97,10 @@ def _needs(found: list[Stretch]) -> Needs:
             run.append(bundle)
     if run:
         result.runs.append(_Run(run[0], None))
-    elif found[-1].snapshot is not None:
-        result.since = max(0, found[-1].snapshot.epoch - 1)
+        result.since = MAX_EPOCH
+    elif result.runs:
+        last = result.runs[-1].last
+        result.since = last.epochs[1] if last and last.epochs else 0
     return result
 
 

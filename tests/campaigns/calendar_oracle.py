@@ -85,10 +85,10 @@ class View:
 
 @dataclass
 class Known:
-    """Objects that were read before: they never change."""
+    """Objects that were read before, by name and content: after a deletion another may come."""
 
-    points: dict[str, Point] = field(default_factory=dict)
-    pieces: dict[str, Piece] = field(default_factory=dict)
+    points: dict[tuple[str, Held], Point] = field(default_factory=dict)
+    pieces: dict[tuple[str, Held], Piece] = field(default_factory=dict)
 
 
 def generation_of(name: str) -> str:
@@ -110,13 +110,13 @@ def look(held: Mapping[str, Held], known: Known) -> View:
         kind = name.split("/")[2] if name.startswith("generations/") else name.split("/")[0]
         match kind:
             case "snapshots":
-                if name not in known.points:
-                    known.points[name] = _point(name, each)
-                view.points.append(known.points[name])
+                if (name, each) not in known.points:
+                    known.points[name, each] = _point(name, each)
+                view.points.append(known.points[name, each])
             case "deltas":
-                if name not in known.pieces:
-                    known.pieces[name] = _piece(name, each)
-                view.pieces.append(known.pieces[name])
+                if (name, each) not in known.pieces:
+                    known.pieces[name, each] = _piece(name, each)
+                view.pieces.append(known.pieces[name, each])
             case "packs":
                 view.packs[name] = each.modified_ms
             case "epochs":
@@ -212,7 +212,8 @@ def may_epochs(view: View, generation: str) -> set[str]:
     """Names of the epochs that a generation in which something stays may keep.
 
     What manifests name, the newest, and what lies between the first and last of deltas that nobody can tell
-    to have a gap between them: where two snapshots stand there, one has no delta behind it.
+    to have a gap between them: where two snapshots stand there, one has no delta behind it. And all that
+    deltas to come may name.
     """
     points = sorted((p for p in view.points if p.generation == generation), key=lambda p: p.seq)
     pieces = sorted((p for p in view.pieces if p.generation == generation), key=lambda p: p.first)
@@ -226,7 +227,7 @@ def may_epochs(view: View, generation: str) -> set[str]:
         groups[-1].append(piece)
     spans = [(min(group[0].epochs), max(group[-1].epochs)) for group in groups]
     if points and (not pieces or pieces[-1].last <= points[-1].seq):
-        spans.append((points[-1].epoch - 1, numbers[-1]))
+        spans.append((max(pieces[-1].epochs) if pieces else 0, numbers[-1]))
     elif groups:
         spans.append((min(groups[-1][0].epochs), numbers[-1]))
     between = {n for n in numbers if any(low <= n <= high for low, high in spans)}

@@ -47,9 +47,11 @@ def told(there: Inventory) -> dict[int | None, str]:
 @pytest.mark.parametrize(
     ("points", "kept"),
     [
-        # The manifest's own, the one before it, all after it, and those of its packs.
-        ([point(0, 5)], {4, 5, 6, 7, 8, 9}),
-        ([point(0, 1, 3, 8)], {1, 3, 7, 8, 9}),
+        # A snapshot alone tells nothing of deltas that are to come.
+        ([point(0, 5)], set(range(1, 10))),
+        # They follow the last one, also where the snapshot overtook some.
+        ([point(0, 1, 3), piece(1, 4, 6), point(4, 8)], {1, 3, 6, 7, 8, 9}),
+        ([point(0, 1, 3), piece(1, 4, 6), point(7, 9)], {1, 3, 6, 7, 8, 9}),
         # The run at the end needs all from its first delta's on.
         ([point(0, 2), piece(1, None, 3), piece(4, None, 6)], {2, *range(3, 10)}),
         ([point(0, 2), piece(1, None, 3), point(5, 4), piece(6, 9, 6)], {2, 4, *range(3, 10)}),
@@ -81,7 +83,7 @@ def test_what_is_said() -> None:
 
 
 def test_nothing_goes_while_a_snapshot_may_be_taken_or_cannot_be_read() -> None:
-    there = archive(point(0, 9))
+    there = archive(piece(1, 4, 8), point(4, 9))
     for more, reason in (
         (Inventory(packs=(pack(7, NOW - HOUR),)), TAKEN),
         (Inventory(unreadable=(Unreadable(G, 5, 9, NOW - DAY),)), UNREADABLE),
@@ -90,7 +92,7 @@ def test_nothing_goes_while_a_snapshot_may_be_taken_or_cannot_be_read() -> None:
 
 
 def test_an_epoch_is_as_old_as_the_one_after_it() -> None:
-    there = archive(point(0, 9))
+    there = archive(piece(1, 4, 8), point(4, 9))
     young = replace(there.epochs[5], stored_ms=NOW - GRACE + 1)
     found = told(replace(there, epochs=(*there.epochs[:5], young, *there.epochs[6:])))
     assert found == {5: "younger than the grace: deltas that name it may come", 8: DELTAS, 9: NEWEST}
