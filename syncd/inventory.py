@@ -14,6 +14,7 @@ from syncd.archive import read_bundle, read_manifest
 from syncd.envelope.keys import VerifyKey
 from syncd.errors import ArchiveError, ObjectNotFound
 from syncd.format import bundle as format_bundle
+from syncd.format.manifest import Manifest
 from syncd.format.names import (
     GENERATIONS,
     is_object,
@@ -44,7 +45,8 @@ async def read_inventory(store: Store, *, database: str, verify_key: VerifyKey) 
     listed: dict[str, list[ObjectInfo]] = {"snapshots": [], "deltas": [], "packs": [], "epochs": []}
     async for info in _ours(store, GENERATIONS):
         listed[info.name.split("/")[2]].append(info)
-    found = await _read_manifests(store, listed["snapshots"], database, verify_key)
+    sizes = {(_of(info), parse_pack_id(info.name)): info.size for info in listed["packs"]}
+    found = await _read_manifests(store, listed["snapshots"], database, verify_key, sizes)
     return Inventory(
         tuple(found.snapshots),
         tuple(found.unreadable),
@@ -117,8 +119,13 @@ async def _read(store: Store, bundle: Bundle, database: str, verify_key: VerifyK
 
 
 async def _read_manifests(
-    store: Store, listed: Iterable[ObjectInfo], database: str, verify_key: VerifyKey
+    store: Store,
+    listed: Iterable[ObjectInfo],
+    database: str,
+    verify_key: VerifyKey,
+    sizes: Mapping[tuple[str, bytes], int] | None = None,
 ) -> Manifests:
+    """`sizes` are those of the packs as listed; with them, a manifest's packs are looked for."""
     found = Manifests()
 
     async def read(info: ObjectInfo) -> None:
@@ -132,17 +139,36 @@ async def _read_manifests(
                 read_manifest, raw, generation=generation, seq=seq, database=database, verify_key=verify_key
             )
         except ArchiveError as e:
-            found.unreadable.append(Unreadable(generation, seq, info.size, info.modified_ms))
+            found.unreadable.append(Unreadable(generation, seq, info.size, info.modified_ms, _why(e, info)))
             found.errors.append(e)
             return
         packs = frozenset(pack.pack_id for pack in m.packs)
         epochs = frozenset({m.epoch, *(pack.epoch for pack in m.packs)})
+        flaw = "" if sizes is None else _flaw(m, sizes)
         found.snapshots.append(
-            Snapshot(generation, seq, m.captured_ms, info.size, info.modified_ms, packs, m.epoch, epochs)
+            Snapshot(
+                generation, seq, m.captured_ms, info.size, info.modified_ms, packs, m.epoch, epochs, flaw
+            )
         )
 
     await each(listed, read)
     return found
+
+
+def _flaw(manifest: Manifest, sizes: Mapping[tuple[str, bytes], int]) -> str:
+    """What the listing says is wrong with the packs of a snapshot; empty where nothing is."""
+    found = [(pack, sizes.get((manifest.generation, pack.pack_id))) for pack in manifest.packs]
+    wrong = [(pack, size) for pack, size in found if size != pack.size]
+    if not wrong:
+        return ""
+    pack, size = wrong[0]
+    what = "is missing" if size is None else f"has {size} bytes, not {pack.size}"
+    more = f", and {len(wrong) - 1} more are wrong" if len(wrong) > 1 else ""
+    return f"pack {pack.pack_id.hex()} {what}{more}"
+
+
+def _why(error: ArchiveError, info: ObjectInfo) -> str:
+    return error.message.removeprefix(f"{info.name}: ")
 
 
 async def _ours(store: Store, prefix: str) -> AsyncIterator[ObjectInfo]:

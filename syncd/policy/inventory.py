@@ -29,7 +29,8 @@ class Kind(StrEnum):
 class Snapshot:
     """A manifest that was read: bytes of the object, when the store got it, ids of its packs, its epochs.
 
-    `epoch` is its own; `epochs` are all that it names.
+    `epoch` is its own; `epochs` are all that it names. `flaw` says which pack is missing or of another size
+    by the listing: a snapshot that cannot be restored counts for nothing, and does not go either.
     """
 
     generation: str
@@ -40,6 +41,7 @@ class Snapshot:
     packs: frozenset[bytes]
     epoch: int = 0
     epochs: frozenset[int] = frozenset()
+    flaw: str = ""
 
     @property
     def name(self) -> str:
@@ -55,6 +57,7 @@ class Unreadable:
     seq: int
     size: int
     stored_ms: int
+    why: str = ""
 
     @property
     def name(self) -> str:

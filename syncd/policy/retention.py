@@ -77,6 +77,7 @@ def promised(inventory: Inventory, retention: Retention, now_ms: int) -> Promise
     """
     promise = _Keeping(inventory, now_ms)
     promise.keep_future()
+    promise.keep_flawed()
     promise.keep_window(retention.pitr_ms)
     promise.keep_newest(max(1, retention.minimum))
     promise.keep_generation_in_use()
@@ -102,7 +103,8 @@ class _Keeping:
     def __init__(self, inventory: Inventory, now_ms: int) -> None:
         self._now_ms = now_ms
         self._snapshots = sorted(inventory.snapshots, key=lambda s: (s.generation, s.seq))
-        self._countable = [s for s in self._snapshots if not self._future(s)]
+        self._whole = [s for s in self._snapshots if not s.flaw]
+        self._countable = [s for s in self._whole if not self._future(s)]
         self._bundles: dict[str, list[Bundle]] = {}
         for bundle in sorted(inventory.bundles, key=lambda b: (b.generation, b.first_seq)):
             self._bundles.setdefault(bundle.generation, []).append(bundle)
@@ -122,6 +124,11 @@ class _Keeping:
             for bundle in bundles:
                 if is_future(bundle.generation, self._now_ms, bundle.stored_ms):
                     self._why_bundle[bundle] = FUTURE
+
+    def keep_flawed(self) -> None:
+        for snapshot in self._snapshots:
+            if snapshot.flaw:
+                self._keep([snapshot], f"{snapshot.flaw}: it counts for nothing")
 
     def keep_window(self, pitr_ms: int) -> None:
         since_ms = self._now_ms - pitr_ms
@@ -170,7 +177,7 @@ class _Keeping:
     def keep_range(self, wanted: Range, why: str, *, by_name: bool = False) -> None:
         """The newest snapshot at or before the range, those within, and the bundles from there on."""
         mine = [s for s in self._snapshots if s.generation == wanted.generation]
-        first = max((s.seq for s in mine if s.seq <= wanted.first_seq), default=-1)
+        first = max((s.seq for s in mine if s.seq <= wanted.first_seq and not s.flaw), default=-1)
         self._keep([s for s in mine if first <= s.seq <= wanted.last_seq], why)
         self._keep_bundles(wanted.generation, first, wanted.last_seq, why, by_name=by_name)
         self._ranges.append(wanted)

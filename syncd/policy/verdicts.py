@@ -24,7 +24,7 @@ from syncd.policy.stretches import Stretch, stretches
 UNUSED_EPOCH: Final = "nothing that is there needs it"
 _NEEDED: Final = "what stays behind it needs it"
 _UNREADABLE: Final = "a manifest of its generation cannot be read"
-_UNKNOWN: Final = Needs(since=0)
+_UNKNOWN: Final = Needs()
 _BEING_TAKEN: Final = "it may belong to a snapshot that is being taken"
 
 
@@ -77,7 +77,14 @@ class _Judge:
         found = [self._snapshot(s, waiting) for s in there.snapshots]
         found += [self._bundle(b, waiting) for b in there.bundles]
         found += [
-            _verdict(Kind.SNAPSHOT, m.seq, m, m.stored_ms, "it cannot be read") for m in there.unreadable
+            _verdict(
+                Kind.SNAPSHOT,
+                m.seq,
+                m,
+                m.stored_ms,
+                f"it cannot be read: {m.why}" if m.why else "it cannot be read",
+            )
+            for m in there.unreadable
         ]
         kept = {v.name for v in found if v.keep}
         needed = {(s.generation, p) for s in there.snapshots if s.name in kept for p in s.packs}

@@ -224,3 +224,20 @@ def test_a_bundle_ends_where_the_next_begins(after: int, last: int, expected: li
 def test_an_impossible_policy_cannot_be_made(change: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="negative"):
         replace(NOTHING, **change)  # type: ignore[arg-type]
+
+
+def test_a_snapshot_with_a_flaw_counts_for_nothing_and_stays() -> None:
+    whole = steady(10)
+    *older, newest = whole.snapshots
+    flawed = replace(newest, flaw="pack 00 is missing")
+    inventory = replace(whole, snapshots=(*older, flawed))
+    rule = Retention(pitr_ms=0, daily=2, minimum=1, max_share=1.0)
+    kept = promised(inventory, rule, NOW).snapshots
+    assert kept[flawed] == ("pack 00 is missing: it counts for nothing",)
+    assert set(kept) == {*older[-2:], flawed}
+    # A hold that begins at it needs what is before it.
+    held = replace(inventory, marks=(mark(Range(G, newest.seq, newest.seq)),))
+    bundles = promised(held, rule, NOW).bundles
+    assert {b.first_seq for b in bundles} >= {
+        b.first_seq for b in whole.bundles if b.first_seq > older[-1].seq
+    }

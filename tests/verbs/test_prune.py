@@ -423,3 +423,33 @@ async def test_what_is_not_ours_is_neither_counted_nor_removed(archive: Archive)
         await archive.prune()
         archive.clock.advance(86_400)
     assert set(strange) <= archive.held.keys()
+
+
+@pytest.mark.parametrize("damage", ["gone", "cut"])
+async def test_a_snapshot_that_lacks_a_pack_counts_for_nothing_and_is_named(
+    archive: Archive, damage: str
+) -> None:
+    before = await archive.prune(dry_run=True)
+    kept = [v.name for v in before.verdicts if v.kind is Kind.SNAPSHOT and v.keep]
+    pack = archive.add_pack(99)
+    archive.clock.advance(60)
+    archive.seq += 1
+    newest = archive.add_snapshot([0, 99])
+    held = archive.held.pop(pack)
+    if damage == "cut":
+        archive.held[pack] = Held(held.data[:-1], held.modified_ms)
+    report = await archive.prune(dry_run=True)
+    (verdict,) = [v for v in report.verdicts if v.name == newest]
+    what = "is missing" if damage == "gone" else f"has {len(held.data) - 1} bytes, not {len(held.data)}"
+    assert verdict.keep
+    assert f"pack {pack.rpartition('/')[2]} {what}: it counts for nothing" in verdict.reason
+    assert [v.name for v in report.verdicts if v.kind is Kind.SNAPSHOT and v.keep] == [*kept, newest]
+
+
+async def test_a_manifest_that_cannot_be_read_is_told_with_why(archive: Archive) -> None:
+    name = archive.add_snapshot([0])
+    held = archive.held[name]
+    archive.held[name] = Held(held.data[:-1] + b"x", held.modified_ms)
+    report = await archive.prune(dry_run=True)
+    (verdict,) = [v for v in report.verdicts if v.name == name]
+    assert verdict.reason.startswith("it cannot be read: the signature of the manifest is wrong")
