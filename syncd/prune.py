@@ -212,7 +212,7 @@ class _Prune:
     async def _decide(self) -> tuple[Inventory, Marks, tuple[Verdict, ...]]:
         store, database, verify_key = self._store, self._database, self._verify_key
         inventory = await read_inventory(store, database=database, verify_key=verify_key)
-        for _ in range(2):  # where bundles end tells which ones tell of epochs
+        for _ in range(4):  # where bundles end tells which ones tell of epochs
             telling = await asyncio.to_thread(self._to_read, inventory)
             inventory = await read_bundles(
                 store, inventory, telling, database=database, verify_key=verify_key
