@@ -146,9 +146,7 @@ async def _read_manifests(
         epochs = frozenset({m.epoch, *(pack.epoch for pack in m.packs)})
         flaw = "" if sizes is None else _flaw(m, sizes)
         found.snapshots.append(
-            Snapshot(
-                generation, seq, m.captured_ms, info.size, info.modified_ms, packs, m.epoch, epochs, flaw
-            )
+            Snapshot(generation, seq, m.captured_ms, info.size, info.modified_ms, packs, epochs, flaw)
         )
 
     await each(listed, read)

@@ -29,7 +29,7 @@ class Kind(StrEnum):
 class Snapshot:
     """A manifest that was read: bytes of the object, when the store got it, ids of its packs, its epochs.
 
-    `epoch` is its own; `epochs` are all that it names. `flaw` says which pack is missing or of another size
+    `flaw` says which pack is missing or of another size
     by the listing: a snapshot that cannot be restored counts for nothing, and does not go either.
     """
 
@@ -39,7 +39,6 @@ class Snapshot:
     size: int
     stored_ms: int
     packs: frozenset[bytes]
-    epoch: int = 0
     epochs: frozenset[int] = frozenset()
     flaw: str = ""
 

@@ -19,7 +19,7 @@ UNREADABLE = "a manifest of its generation cannot be read"
 
 
 def point(seq: int, *epochs: int) -> Snapshot:
-    return replace(snapshot(seq, NOW - 90 * DAY), epoch=max(epochs), epochs=frozenset(epochs))
+    return replace(snapshot(seq, NOW - 90 * DAY), epochs=frozenset(epochs))
 
 
 def piece(first: int, last: int | None, *epochs: int) -> Bundle:
