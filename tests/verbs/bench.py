@@ -18,6 +18,7 @@ from tests.support.fakes import IDENTITY, SEALING, SIGNING_KEY, FakeClock, Recor
 
 NAME = "chat"
 TARGETS = (("main", "memory:"),)
+ROW = "INSERT INTO t (a) VALUES (randomblob(3000))"
 
 
 class Bench:

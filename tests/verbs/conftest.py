@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from tests.verbs.bench import Bench
+from tests.verbs.prunable import Archive
 
 
 @pytest.fixture
@@ -12,3 +13,10 @@ def bench(tmp_path: Path) -> Bench:
         "CREATE TABLE t (id INTEGER PRIMARY KEY, a BLOB)", "INSERT INTO t (a) VALUES (randomblob(9000))"
     )
     return bench
+
+
+@pytest.fixture
+def archive() -> Archive:
+    made = Archive()
+    made.days(10)
+    return made

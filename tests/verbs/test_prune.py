@@ -7,15 +7,13 @@ import pytest
 from typing_extensions import override
 
 from syncd.errors import (
-    ArchiveError,
     ClockError,
-    FormatVersionError,
     NoRestorePoint,
     StoreError,
     StoreRefused,
 )
 from syncd.format.marks import Purpose, Range, encode_tombstone, tombstone_of
-from syncd.format.names import deltas_name, hold_name, lease_name, tombstone_name
+from syncd.format.names import deltas_name, hold_name, tombstone_name
 from syncd.inventory import read_ends, read_inventory
 from syncd.log import Event
 from syncd.marks import lease, new_mark_id, put_hold, tombstoned_names
@@ -25,13 +23,6 @@ from syncd.store.base import ObjectInfo
 from syncd.store.memory import Held, MemoryStore
 from tests.support.fakes import SIGNING_KEY, START_MS, FakeClock
 from tests.verbs.prunable import DAY, POLICY, VERIFY_KEY, Archive
-
-
-@pytest.fixture
-def archive() -> Archive:
-    made = Archive()
-    made.days(10)
-    return made
 
 
 async def test_what_goes_is_tombstoned_first_and_deleted_after_the_grace(archive: Archive) -> None:
@@ -204,29 +195,6 @@ async def test_a_store_that_does_not_list_what_it_took_is_not_pruned(archive: Ar
         await archive.prune(Forgetful(held=archive.held))
 
 
-@pytest.mark.parametrize("dry_run", [False, True])
-@pytest.mark.parametrize("name", [hold_name(new_mark_id(START_MS)), lease_name(new_mark_id(START_MS))])
-async def test_a_damaged_mark_stops_the_run(archive: Archive, name: str, dry_run: bool) -> None:
-    archive.add(name, b"syncd")
-    before = dict(archive.held)
-    with pytest.raises(ArchiveError, match="nobody knows what this keeps"):
-        await archive.prune(dry_run=dry_run)
-    assert archive.held == before
-    archive.add(name, b"syncdH\x02\x00" if name.startswith("holds") else b"syncdL\x02\x00")
-    with pytest.raises(FormatVersionError):
-        await archive.prune(dry_run=dry_run)
-
-
-async def test_old_damaged_leases_and_damaged_tombstones_are_cleared_away(archive: Archive) -> None:
-    archive.add(lease_name(new_mark_id(START_MS)), b"broken")
-    archive.add(lease_name(new_mark_id(START_MS)), b"syncdL\x02\x00")
-    archive.add(tombstone_name(new_mark_id(START_MS)), b"broken")
-    archive.clock.advance(86_400)
-    assert (await archive.prune()).tombstoned == 32
-    assert [archive.held[name].data for name in archive.names("leases")] == [b"syncdL\x02\x00"]
-    assert len(archive.names("tombstones")) == 1
-
-
 async def test_a_tombstone_of_the_future_counts_for_nothing(archive: Archive) -> None:
     name = tombstone_name(new_mark_id(START_MS))
     dead = tombstone_of(archive.clock.now_ms() + DAY, [deltas_name(archive.generation, 1)])
@@ -245,19 +213,6 @@ async def test_a_forged_tombstone_deletes_nothing_that_stays(archive: Archive) -
     assert archive.numbers("packs") == [0, 71, 81, 91]
     assert archive.names("epochs") != []
     assert archive.names("tombstones") == []
-
-
-@pytest.mark.parametrize("damage", [b"broken", b"syncdM\x02\x00"])
-async def test_a_manifest_that_cannot_be_read_keeps_its_packs(archive: Archive, damage: bytes) -> None:
-    name = archive.names("snapshots")[2]
-    archive.held[name] = Held(damage, archive.held[name].modified_ms)
-    packs = archive.numbers("packs")
-    for _ in range(3):
-        await archive.prune()
-        archive.clock.advance(86_400)
-    assert archive.numbers("packs") == packs
-    assert 20 in archive.numbers("snapshots")
-    assert 0 not in archive.numbers("snapshots")
 
 
 async def test_a_manifest_that_comes_while_packs_go_keeps_them(archive: Archive) -> None:
@@ -423,33 +378,3 @@ async def test_what_is_not_ours_is_neither_counted_nor_removed(archive: Archive)
         await archive.prune()
         archive.clock.advance(86_400)
     assert set(strange) <= archive.held.keys()
-
-
-@pytest.mark.parametrize("damage", ["gone", "cut"])
-async def test_a_snapshot_that_lacks_a_pack_counts_for_nothing_and_is_named(
-    archive: Archive, damage: str
-) -> None:
-    before = await archive.prune(dry_run=True)
-    kept = [v.name for v in before.verdicts if v.kind is Kind.SNAPSHOT and v.keep]
-    pack = archive.add_pack(99)
-    archive.clock.advance(60)
-    archive.seq += 1
-    newest = archive.add_snapshot([0, 99])
-    held = archive.held.pop(pack)
-    if damage == "cut":
-        archive.held[pack] = Held(held.data[:-1], held.modified_ms)
-    report = await archive.prune(dry_run=True)
-    (verdict,) = [v for v in report.verdicts if v.name == newest]
-    what = "is missing" if damage == "gone" else f"has {len(held.data) - 1} bytes, not {len(held.data)}"
-    assert verdict.keep
-    assert f"pack {pack.rpartition('/')[2]} {what}: it counts for nothing" in verdict.reason
-    assert [v.name for v in report.verdicts if v.kind is Kind.SNAPSHOT and v.keep] == [*kept, newest]
-
-
-async def test_a_manifest_that_cannot_be_read_is_told_with_why(archive: Archive) -> None:
-    name = archive.add_snapshot([0])
-    held = archive.held[name]
-    archive.held[name] = Held(held.data[:-1] + b"x", held.modified_ms)
-    report = await archive.prune(dry_run=True)
-    (verdict,) = [v for v in report.verdicts if v.name == name]
-    assert verdict.reason.startswith("it cannot be read: the signature of the manifest is wrong")

@@ -2,13 +2,12 @@
 
 import asyncio
 import contextlib
-import dataclasses
 from collections.abc import AsyncIterator
 
 import pytest
 from typing_extensions import override
 
-from syncd.errors import ArchiveError, ConflictError, StoreRefused, StoreUnavailable
+from syncd.errors import ArchiveError, StoreRefused, StoreUnavailable
 from syncd.format.bundle import decode_bundle
 from syncd.heads import Heads
 from syncd.log import Event
@@ -19,9 +18,7 @@ from syncd.store.base import ObjectInfo
 from syncd.store.memory import Held, MemoryStore
 from tests.support.fakes import SIGNING_KEY
 from tests.support.faultstore import Fault, FaultStore
-from tests.verbs.bench import Bench, restore, stop
-
-ROW = "INSERT INTO t (a) VALUES (randomblob(3000))"
+from tests.verbs.bench import ROW, Bench, stop
 
 
 def bundles(held: dict[str, Held]) -> list[list[int]]:
@@ -99,77 +96,6 @@ async def test_a_lost_acknowledgement_of_fewer_deltas_than_wait_now(bench: Bench
     assert (await bench.restore())[1] == bench.truth[3]
 
 
-@pytest.mark.parametrize("theirs", [b"", b"not a bundle"])
-async def test_a_bundle_of_another_daemon_is_a_conflict(bench: Bench, theirs: bytes) -> None:
-    async with bench.replica() as replica:
-        await bench.capture(replica)
-        await bench.ship(replica)
-        assert replica.chain is not None
-        name = f"generations/{replica.chain.generation}/deltas/{1:016x}"
-        bench.held[name] = Held(theirs, 0)
-        bench.sql(ROW)
-        await bench.capture(replica)
-        with pytest.raises(ConflictError, match="was written by another daemon"):
-            await bench.ship(replica)
-
-
-async def test_a_state_that_was_copied_is_a_conflict(bench: Bench) -> None:
-    async with bench.replica() as replica:
-        await bench.capture(replica)
-        await bench.ship(replica)
-    bench.copy_state(bench.directory / "copy")
-    async with bench.replica() as replica:
-        bench.sql(ROW)
-        await bench.capture(replica)
-        await bench.ship(replica)
-    async with bench.replica(state=bench.directory / "copy") as replica:
-        await bench.capture(replica)
-        with pytest.raises(ConflictError):
-            await Shipper(replica, "main", bench.store()).run()
-        target = await replica.state.target("main")
-    assert target.state == "conflict"
-    assert "another daemon" in target.error
-    assert bench.log.of(Event.TARGET_CONFLICTED)
-
-
-async def test_a_conflict_ends_in_a_generation_of_its_own(bench: Bench) -> None:
-    copy = bench.directory / "copy"
-    async with bench.replica() as replica:
-        await bench.capture(replica)
-        await bench.ship(replica)
-        assert replica.chain is not None
-        first = replica.chain.generation
-    bench.copy_state(copy)
-    async with bench.replica() as replica:
-        bench.sql(ROW)
-        await bench.capture(replica)
-        await bench.ship(replica)
-    mine = bench.path.read_bytes()
-    async with bench.replica(state=copy) as replica:
-        bench.sql(ROW)
-        await bench.capture(replica)
-        with pytest.raises(ConflictError):
-            await Shipper(replica, "main", bench.store()).run()
-    bench.clock.advance(5)
-    async with bench.replica(state=copy) as replica:
-        assert replica.chain is not None
-        assert (replica.chain.seq, replica.chain.generation > first) == (0, True)
-        await bench.ship(replica)
-        bench.sql(ROW)
-        await bench.capture(replica)
-        await bench.ship(replica)
-        assert (await replica.state.target("main")).state == "ok"
-    async with bench.replica() as replica:  # the first one goes on in its own
-        assert replica.chain is not None
-        assert replica.chain.generation == first
-    to = bench.directory / "of-the-first.db"
-    await restore(bench.store(), to, generation=first)
-    assert to.read_bytes() == mine
-    assert (await bench.restore())[1] == bench.path.read_bytes()
-    (started, *_) = [line for line in bench.log.of(Event.GENERATION_STARTED) if "another daemon" in str(line)]
-    assert "main" in str(started["reason"])
-
-
 async def test_epochs_reach_the_target_before_what_they_open(bench: Bench) -> None:
     for _ in range(4):
         async with bench.replica() as replica:  # every process has an epoch of its own
@@ -181,15 +107,6 @@ async def test_epochs_reach_the_target_before_what_they_open(bench: Bench) -> No
         assert (await bench.restore(seq=seq))[1] == truth
     async with bench.replica() as replica:
         assert len(await replica.state.epochs(0)) == 1
-
-
-async def test_an_epoch_of_another_daemon_is_a_conflict(bench: Bench) -> None:
-    async with bench.replica() as replica:
-        await bench.capture(replica)
-        assert replica.chain is not None
-        bench.held[f"generations/{replica.chain.generation}/epochs/{1:08x}"] = Held(b"theirs", 0)
-        with pytest.raises(ConflictError):
-            await bench.ship(replica)
 
 
 class DeadStore(MemoryStore):
@@ -317,27 +234,6 @@ async def test_a_snapshot_whose_acknowledgement_was_lost_is_taken_for_what_it_is
             await shipper.ship()
         assert (await again.restore(seq=0))[1] == again.truth[0]
         assert (await again.restore(seq=1))[1] == again.truth[1]
-
-
-async def test_a_snapshot_of_another_daemon_is_a_conflict(bench: Bench) -> None:
-    async with bench.replica() as replica:
-        await bench.capture(replica)
-        assert replica.chain is not None
-        bench.held[f"generations/{replica.chain.generation}/snapshots/{0:016x}"] = Held(b"theirs", 0)
-        with pytest.raises(ConflictError, match="snapshots/0000000000000000 was written by another daemon"):
-            await bench.ship(replica)
-        assert (await replica.state.target("main")).stored is None
-
-
-async def test_a_snapshot_at_another_time_is_a_conflict(bench: Bench) -> None:
-    async with bench.replica() as replica:
-        await bench.capture(replica)
-        await bench.ship(replica)
-        assert replica.chain is not None
-        await replica.state.snapshots.begin("main", 0, first=True)
-        replica.chain = dataclasses.replace(replica.chain, captured_ms=1)
-        with pytest.raises(ConflictError):
-            await bench.ship(replica)
 
 
 async def cut_tail(bench: Bench, replica: Replica) -> str:
