@@ -10,7 +10,7 @@ from syncd.format.marks import Purpose, Range
 from syncd.format.names import MAX_SEQ
 from syncd.policy.inventory import Bundle, Inventory
 from syncd.policy.retention import Retention, promised, unsure
-from syncd.policy.stretches import doubtful, ends, stretches
+from syncd.policy.stretches import doubtful, ends, open_ended, stretches
 from syncd.policy.verdicts import decide
 from tests.policy.archive import DAY, GRACE, NOW, G, bundle, generation, joined, mark, retentions, snapshot
 
@@ -160,3 +160,23 @@ def test_whatever_goes_leaves_snapshots_with_unbroken_runs(
         names = [b.name for b in there.bundles]
         if names:
             there = replace(there, tombstoned=frozenset(data.draw(st.lists(st.sampled_from(names)))))
+
+
+def test_where_every_name_tells_it_nothing_is_read() -> None:
+    assert unsure(archive([0], [(1, None), (5, None)]), NOTHING, NOW) == []
+
+
+@pytest.mark.parametrize(
+    ("snapshots", "bundles", "expected"),
+    [
+        ([0], [(1, None), (5, None)], [5]),
+        ([0, 5], [(1, None), (4, None)], [4]),
+        ([0, 3], [(1, None), (6, None)], [1, 6]),
+        ([0], [(1, None), (5, 9)], []),
+        ([0], [], []),
+    ],
+)
+def test_the_last_one_s_end_is_not_in_a_name(
+    snapshots: list[int], bundles: list[tuple[int, int | None]], expected: list[int]
+) -> None:
+    assert [b.first_seq for b in open_ended(archive(snapshots, bundles))] == expected
