@@ -101,7 +101,7 @@ def conflict(store: Store, name: str) -> ConflictError:
     """An object is there under a name that only we should use."""
     return ConflictError(
         f"{store.url}: {name} was written by another daemon",
-        hint="stop the other daemon, or give this one a target or a name of its own",
+        hint="this one goes on in a generation of its own; stop the other one, or give it a name of its own",
     )
 
 
