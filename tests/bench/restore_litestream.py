@@ -29,22 +29,24 @@ def find_litestream() -> str | None:
     return str(beside) if beside.exists() else shutil.which("litestream")
 
 
-def write_config(path: Path, database: Path, *, endpoint_url: str) -> None:
-    """A configuration with one replica: in S3, or beside the configuration."""
+def write_config(
+    path: Path, database: Path, *, endpoint_url: str, name: str = "litestream", interval: str = "10ms"
+) -> None:
+    """A configuration with one replica: below `name` in S3, or beside the configuration."""
     replica: dict[str, object] = {"type": "file", "path": str(path.parent / "replica")}
     if endpoint_url:
         replica = {
             "type": "s3",
             "bucket": servers.BUCKET,
-            "path": "litestream",
+            "path": name,
             "endpoint": endpoint_url,
             "region": "us-east-1",
             "access-key-id": servers.ACCESS_KEY,
             "secret-access-key": servers.SECRET_KEY,
             "force-path-style": True,
         }
-    replica["sync-interval"] = "10ms"
-    each = {"path": str(database), "monitor-interval": "10ms", "replica": replica}
+    replica["sync-interval"] = interval
+    each = {"path": str(database), "monitor-interval": interval, "replica": replica}
     path.write_text(json.dumps({"logging": {"level": "warn"}, "dbs": [each]}))  # JSON is YAML
 
 

@@ -1,6 +1,7 @@
 """A writer at full speed, or at a fixed rate, that times each of its commits.
 
-    python -m tests.bench.writer --db PATH [--seconds 10] [--rate 0] [--app chat] [--log FILE] [--hold]
+    python -m tests.bench.writer --db PATH [--seconds 10] [--rate 0] [--app chat] [--hold]
+        [--log FILE [--positions]]
 
 - `--rate 0` is full speed: no pause between transactions. Otherwise commits follow an absolute schedule.
 - `--app chat` (the default) writes one message of about 120 bytes per transaction into the demo's schema,
@@ -8,6 +9,7 @@
 - One JSON line at the end: transactions, seconds, tx_per_s, p50_us, p99_us, max_us, busy_errors.
   The latency is that of the whole transaction, from BEGIN to the end of COMMIT.
 - `--log FILE`: a line `number wall-clock-ns` for each commit, taken right after it; written in large pieces.
+- `--positions` adds ` salt frame` to each of these lines: where in which WAL the commit ended.
 - `--hold` keeps the database open after the JSON line until stdin ends, so that the WAL is still there.
 - SIGTERM ends the writing early.
 """
@@ -15,9 +17,11 @@
 import argparse
 import itertools
 import json
+import os
 import random
 import signal
 import sqlite3
+import struct
 import sys
 import time
 from array import array
@@ -31,6 +35,7 @@ from syncd.cli import chatapp
 from tests.bench.stats import percentile
 
 LOG_BUFFER = 1 << 20
+_HEADER = 48  # of the wal-index: mxFrame at 16, salt-1 at 32 as it stands in the WAL
 
 
 class Messages:
@@ -75,8 +80,9 @@ APPS: dict[str, type[Messages | Demo]] = {"chat": Messages, "demo": Demo}
 class Run:
     """The measurements of one run."""
 
-    def __init__(self, log: TextIO | None) -> None:
+    def __init__(self, log: TextIO | None, wal_index: int | None) -> None:
         self._log = log
+        self._wal_index = wal_index
         self.latencies = array("Q")
         self.busy_errors = 0
         self.stopped = False
@@ -108,7 +114,15 @@ class Run:
             return
         self.latencies.append(time.perf_counter_ns() - before)
         if self._log:
-            self._log.write(f"{len(self.latencies)} {time.time_ns()}\n")
+            self._log.write(f"{len(self.latencies)} {time.time_ns()}{self._position()}\n")
+
+    def _position(self) -> str:
+        if self._wal_index is None:
+            return ""
+        header = os.pread(self._wal_index, _HEADER, 0)
+        (frame,) = struct.unpack_from("=I", header, 16)
+        (salt,) = struct.unpack_from(">I", header, 32)
+        return f" {salt} {frame}"
 
     def _stop(self, _number: int, _frame: FrameType | None) -> None:
         self.stopped = True
@@ -140,14 +154,17 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--busy-timeout", type=float, default=5.0, help="seconds")
     parser.add_argument("--log", type=Path)
+    parser.add_argument("--positions", action="store_true")
     parser.add_argument("--hold", action="store_true")
     args = parser.parse_args()
     with ExitStack() as stack:
         log = None
         if args.log:
             log = stack.enter_context(args.log.open("w", buffering=LOG_BUFFER))
-        run = Run(log)
         app = APPS[args.app](args.db, args.seed, args.busy_timeout)
+        # Never closed: that would drop SQLite's own locks on the file.
+        wal_index = os.open(f"{args.db}-shm", os.O_RDONLY) if args.positions else None
+        run = Run(log, wal_index)
         seconds = run.write(app, rate=args.rate, seconds=args.seconds)
     print(json.dumps(run.report(seconds)), flush=True)
     if args.hold:
