@@ -1,5 +1,7 @@
 """A TCP proxy on loopback that misbehaves as told, to stand before a real server.
 
+- `Proxy` is the listener; what it does with a connection is its subclasses' business: `FaultProxy`
+  here, on bytes, and `httpproxy.HttpProxy`, on requests.
 - `fault` holds from the moment it is set, also for connections that are open already.
 - A fault that ends a connection is used up by `times` of them; then the proxy passes again.
 - `arrived` is set when bytes of a request reach the proxy, `answered` when the server's answer does:
@@ -13,6 +15,8 @@ import struct
 from enum import Enum, auto
 from types import TracebackType
 from typing import Self
+
+from typing_extensions import override
 
 _CHUNK = 64 * 1024
 _CONTINUE = b"HTTP/1.1 100"  # only asks for the body; the answer comes after it
@@ -32,46 +36,52 @@ class Fault(Enum):
     CUT = auto()  # the connection is reset after `cut_after` bytes of answers
 
 
-class FaultProxy:
-    """`async with FaultProxy(port) as proxy:` listens at `proxy.url` and passes on to `port`."""
+class Proxy:
+    """`async with Proxy(port) as proxy:` listens at `proxy.url` and serves every connection on its own."""
 
-    def __init__(self, port: int, *, latency: float = 0.0, cut_after: int = 0) -> None:
-        self.fault = Fault.NONE
-        self.times = 1
-        self.latency = latency
-        self.cut_after = cut_after
-        self.arrived = asyncio.Event()
-        self.answered = asyncio.Event()
-        self.faults_done = 0
+    def __init__(self, port: int) -> None:
         self._port = port
-        self._answer_bytes = 0
         self._tasks: set[asyncio.Task[None]] = set()
+        self._place = socket.socket()
         self._server: asyncio.Server | None = None
 
     @property
-    def url(self) -> str:
-        assert self._server is not None
-        return f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+    def port(self) -> int:
+        return int(self._place.getsockname()[1])
 
-    def set(self, fault: Fault, *, times: int = 1) -> None:
-        self.fault, self.times = fault, times
-        self._answer_bytes = 0
-        self.arrived.clear()
-        self.answered.clear()
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    async def accept(self) -> None:
+        """Listen; again on the same port after `refuse`."""
+        if self._server is None:
+            self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port, reuse_port=True)
+
+    async def refuse(self) -> None:
+        """Reset what is open and refuse to connect. Nobody else gets the port meanwhile."""
+        server, self._server = self._server, None
+        if server is not None:
+            server.close()
+            await self._end_all()
+            await server.wait_closed()
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self._place.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        self._place.bind(("127.0.0.1", 0))
+        await self.accept()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        assert self._server is not None
-        self._server.close()
+        await self.refuse()
+        self._place.close()
+
+    async def _end_all(self) -> None:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._server.wait_closed()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
@@ -80,10 +90,35 @@ class FaultProxy:
         try:
             await self._connection(reader, writer)
         except asyncio.CancelledError:
-            pass  # the proxy is being closed; asyncio's server would log this as an error
+            reset(writer)  # and no more: asyncio's server would log the cancellation as an error
         finally:
             self._tasks.discard(task)
 
+    async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        raise NotImplementedError
+
+
+class FaultProxy(Proxy):
+    """Passes on to `port`, chunk by chunk, and does what `fault` says."""
+
+    def __init__(self, port: int, *, latency: float = 0.0, cut_after: int = 0) -> None:
+        super().__init__(port)
+        self.fault = Fault.NONE
+        self.times = 1
+        self.latency = latency
+        self.cut_after = cut_after
+        self.arrived = asyncio.Event()
+        self.answered = asyncio.Event()
+        self.faults_done = 0
+        self._answer_bytes = 0
+
+    def set(self, fault: Fault, *, times: int = 1) -> None:
+        self.fault, self.times = fault, times
+        self._answer_bytes = 0
+        self.arrived.clear()
+        self.answered.clear()
+
+    @override
     async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         upstream_reader, upstream_writer = await asyncio.open_connection("127.0.0.1", self._port)
         halves = [
@@ -96,7 +131,7 @@ class FaultProxy:
             for half in halves:
                 half.cancel()
             if any(half.done() and not half.cancelled() and half.exception() for half in halves):
-                _reset(writer)
+                reset(writer)
             for each in (writer, upstream_writer):
                 each.close()  # both before the first await: closing the proxy cancels us there
             await asyncio.gather(*halves, return_exceptions=True)
@@ -166,7 +201,7 @@ async def _read(reader: asyncio.StreamReader) -> bytes:
         return b""
 
 
-def _reset(writer: asyncio.StreamWriter) -> None:
+def reset(writer: asyncio.StreamWriter) -> None:
     """Let closing send RST instead of FIN."""
     raw = writer.get_extra_info("socket")
     raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
