@@ -1,8 +1,7 @@
 """Restores a database from a syncd archive without syncd: keep a copy of this file beside the recovery kit.
 
-It needs Python 3.11, `pip install "cryptography>=50" backports.zstd` (from Python 3.14 on only the former), a
-local copy of the archive, and the kit: `python recover.py --archive DIR --identity kit.txt --to FILE`. What
-it reads is described in syncd's FORMAT.md, and it was written from that description alone.
+It needs Python 3.11, `pip install "cryptography>=50" backports.zstd` (3.14: the former only), and a copy of
+the archive: `python recover.py --archive DIR --identity kit.txt --to FILE`. Written from FORMAT.md alone.
 """
 
 import argparse
@@ -10,10 +9,8 @@ import base64
 import contextlib
 import getpass
 import hashlib
-import itertools
 import os
 import re
-import struct
 import sys
 import unicodedata
 from collections.abc import Callable, Iterator
@@ -32,11 +29,11 @@ else:
     from backports import zstd
 
 __all__ = ["main"]
-BASE32 = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+BASE32, HEX = "0123456789ABCDEFGHJKMNPQRSTVWXYZ", "[0-9a-f]" * 16
 BEGIN, END = "-----BEGIN SYNCD RECOVERY KIT-----\n", "\n-----END SYNCD RECOVERY KIT-----\n"
 OAEP = padding.OAEP(padding.MGF1(hashes.SHA256()), hashes.SHA256(), None)
-DER = serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
 Unwrap = Callable[[bytes, bytes], bytes]
+DER = serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
 
 
 def main() -> None:
@@ -50,194 +47,181 @@ def main() -> None:
     parser.add_argument("--seq", type=int, help="which state; default: the newest")
     parser.add_argument("--generation", help="which generation; default: the newest that has a snapshot")
     parser.add_argument("--name", help="name of the database in the archive; default: the kit's")
+    args = parser.parse_args()
     try:
-        sys.stdout.write(recover(parser.parse_args()) + "\n")
+        for taken in (f"{args.to}{suffix}" for suffix in ("", "-wal", "-shm", "-journal")):
+            check(not os.path.lexists(taken), f"{taken} exists; nothing was written")
+        archive = Archive(args, Kit(args))
+        partial = args.to.with_name(f".{args.to.name}.{os.getpid()}.recover")
+        try:
+            with partial.open("x+b") as file:
+                seq = archive.restore(args.seq, pages := Pages(file))
+                file.flush()
+                os.fsync(file.fileno())
+            partial.rename(args.to)
+        finally:
+            partial.unlink(missing_ok=True)
     except (Exception, KeyboardInterrupt) as problem:  # noqa: BLE001 (the user gets one line)
-        kind = "" if isinstance(problem, ValueError | OSError) else f"{type(problem).__name__} "
-        sys.exit("recover: " + " ".join(f"{kind}{problem}".split()))
+        sys.exit("recover: " + " ".join(str(problem).split() or [type(problem).__name__]))
+    sys.stdout.write(f"{args.to}: {archive.name} {archive.generation}, seq {seq}, {pages.count} pages\n")
 
 
-def recover(args: argparse.Namespace) -> str:
-    for taken in (f"{args.to}{suffix}" for suffix in ("", "-wal", "-shm", "-journal")):
-        check(not os.path.lexists(taken), f"{taken} exists; nothing was written")
-    with about(str(args.identity)):
-        kit = read_kit(args.identity)
-        verify = read_key(kit["verify"])
-        who, unwrap = open_rsa(args) if args.rsa_key else open_identity(kit["identity"], ask_passphrase(args))
-    archive = Archive(args, args.name or kit["database"], verify, who, unwrap)
-    partial = args.to.with_name(f".{args.to.name}.{os.getpid()}.recover")
+def check(holds: bool, why: str) -> None:
+    if not holds:
+        raise ValueError(why)
+
+
+@contextlib.contextmanager
+def about(what: object) -> Iterator[None]:
     try:
-        with partial.open("x+b") as file:
-            pages = Pages(file)
-            seq = restore(archive, args.seq, pages)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.rename(args.to)
-    finally:
-        partial.unlink(missing_ok=True)
-    return f"{args.to}: {archive.name} {archive.generation}, seq {seq}, {pages.count} pages of {pages.size}"
+        yield
+    except (InvalidSignature, InvalidTag) as problem:
+        raise ValueError(f"{what}: {type(problem).__name__}: damaged, or of another kit or place") from None
+    except (OSError, ValueError, IndexError, zstd.ZstdError) as problem:
+        raise ValueError(f"{what}: {problem}") from None
 
 
-def restore(archive: "Archive", wanted: int | None, pages: "Pages") -> int:
-    seqs = [seq for seq in numbers_in(archive.folder / "snapshots") if wanted is None or seq <= wanted]
-    check(bool(seqs), f"generation {archive.generation} has no snapshot to start from")
-    last = seq = seqs[-1]
-    with about(f"snapshots/{seq:016x}"):
-        write_snapshot(archive, seq, pages)
-    try:
-        for epoch, sealed in deltas(archive, seq + 1, wanted):
-            with about(f"delta {seq + 1}"):
-                label = struct.pack(">Q", seq + 1) + pages.digest()
-                committed = apply_delta(Fields(archive.unseal(epoch, b"delta", label, sealed)), pages)
-            seq += 1
-            last = seq if committed else last
-    except ValueError as problem:
-        raise ValueError(f"{problem} (the last state before that: --seq {last})") from None
-    check(wanted in {None, seq}, f"there is no state {wanted}; the last one: --seq {last}")
-    check(wanted in {None, last}, f"state {wanted} is a piece of a larger change; before it: --seq {last}")
-    return seq if last == seq else restore(archive, last, pages)
+def open_sealed(key: bytes, context: bytes, sealed: bytes) -> bytes:
+    opener = Cobblestone256Decryptor(key, context)
+    return bytes(opener.update(sealed) + opener.finalize())
 
 
-def write_snapshot(archive: "Archive", seq: int, pages: "Pages") -> None:
-    fields = archive.signed(f"snapshots/{seq:016x}", b"M", b"manifest")
-    check(fields.varint() == seq, "belongs to another seq")
-    epoch, _, _, size, count = *fields.varints(3), 1 << fields.take(1)[0], fields.varint()
-    packs = [(fields.take(16), fields.varint(), fields.take(32), *fields.varints(2)) for _ in fields.count()]
-    runs, page = list[tuple[int, int, int, int]](), 1
-    for _ in fields.count():
-        length, pack, offset = fields.varints(3)
-        runs.append((pack, offset, page, length))
-        page += length
-    label = struct.pack(">Q", seq) + hashlib.sha256(fields.data[: fields.at]).digest()
-    digest = archive.unseal(epoch, b"digest", label, fields.sized())
-    pages.begin(size)
-    for index, group in itertools.groupby(sorted(runs), lambda run: run[0]):
-        pack_id, _, sha256, many, _ = packs[index]
-        with about(f"packs/{pack_id.hex()}"):
-            data = archive.read(f"packs/{pack_id.hex()}", b"P")
-            check(hashlib.sha256(data).digest() == sha256, "is not the one that the manifest names")
-            fields = Fields(data[8:])
-            fields = Fields(archive.unseal(fields.varint(), b"pack", pack_id, fields.data[fields.at :]))
-            size_of_pages, numbers = 1 << fields.take(1)[0], fields.page_numbers(0)
-            check((size_of_pages, len(numbers)) == (size, many), "has other pages than the manifest says")
-            images = decompress(fields.data[fields.at :], len(numbers) * size)
-            for _, offset, page, length in group:
-                there = numbers[offset : offset + length]
-                check(there == [*range(page, page + len(there))] and len(there) == length, "lacks a page")
-                pages.put(there, images[offset * size : (offset + length) * size])
-    pages.count = count
-    check(pages.digest() == digest, "has another digest than its pages")
+class Kit:  # `database`, key to `verify` with, `who` in an epoch (its KEM and fingerprint), and `unwrap`
+    def __init__(self, args: argparse.Namespace) -> None:
+        self.words, self.rsa_key = args.passphrase_file, args.rsa_key
+        with about(args.identity):
+            text = "\n".join(line.strip() for line in args.identity.read_text("utf-8-sig").split("\n"))
+            block = re.search(f"^{BEGIN}(.*?){END}", text + "\n", re.MULTILINE | re.DOTALL)
+            pairs = re.split("^([a-z]+):", block[1] if block else "", flags=re.MULTILINE)[1:]
+            kit = {name: "".join(value.split()) for name, value in zip(pairs[::2], pairs[1::2], strict=True)}
+            check({"version", "database", "verify"} <= kit.keys(), "is no whole recovery kit")
+            check(kit["version"] == "1", f"has version {kit['version']}, this program reads version 1")
+            key = base64.urlsafe_b64decode(kit["verify"].removeprefix("syncd-verify-") + "==")
+            good = hashlib.sha256(b"syncd-verify-" + key[:-4]).digest()[:4] == key[-4:]
+            check(good, "has a damaged verify key")
+            self.database, self.verify = kit["database"], ed25519.Ed25519PublicKey.from_public_bytes(key[:-4])
+            kem, public, self.unwrap = self.pem() if args.rsa_key else self.identity(kit["identity"])
+            self.who = kem + hashlib.sha256(b"syncd recipient v1\0" + kem + public).digest()[:16]
 
+    def passphrase(self) -> bytes:
+        text = getpass.getpass() if not self.words else self.words.read_text("utf-8")
+        return unicodedata.normalize("NFC", text.split("\n")[0]).encode()
 
-def deltas(archive: "Archive", seq: int, wanted: int | None) -> Iterator[tuple[int, bytes]]:
-    firsts = numbers_in(archive.folder / "deltas")
-    start = max((first for first in firsts if first <= seq), default=seq)
-    for first in (first for first in firsts if first >= start and (wanted is None or first <= wanted)):
-        with about(path := f"deltas/{first:016x}"):
-            check(first in {start, seq}, f"does not follow on delta {seq - 1}")
-            fields = archive.signed(path, b"D", b"bundle")
-            check(fields.varints(2)[0] == first, "belongs to another seq")
-            bundle = [(fields.varint(), fields.sized()) for _ in fields.count()]
-        yield from bundle[seq - first : None if wanted is None else wanted + 1 - first]
-        seq = first + len(bundle)
+    def identity(self, text: str) -> tuple[bytes, bytes, Unwrap]:
+        data = base64.b64decode(text)
+        good = hashlib.sha256(data[:-4]).digest()[:4] == data[-4:] and data[:8] == b"syncdI\1\0"
+        check(good, "has a damaged identity, or one of another version")
+        kib, times, lanes = int.from_bytes(data[8:12]), int.from_bytes(data[12:16]), data[16]
+        argon = argon2.Argon2id(salt=data[17:33], length=32, iterations=times, lanes=lanes, memory_cost=kib)
+        with about("the identity (is the passphrase wrong?)"):
+            plain = open_sealed(argon.derive(self.passphrase()), data[:33], data[33:-4])
+        private: x25519.X25519PrivateKey | hpke.MLKEM768X25519PrivateKey
+        private = x = x25519.X25519PrivateKey.from_private_bytes(plain[-32:])
+        kem, public = hpke.KEM.X25519, x.public_key().public_bytes_raw()
+        if plain[0] == 2:
+            ml = mlkem.MLKEM768PrivateKey.from_seed_bytes(plain[1:65])
+            kem, private = hpke.KEM.MLKEM768_X25519, hpke.MLKEM768X25519PrivateKey(ml, x)
+            public = ml.public_key().public_bytes_raw() + public
+        suite = hpke.Suite(kem, hpke.KDF.HKDF_SHA256, hpke.AEAD.AES_256_GCM)
+        return plain[:1], public, lambda wrapped, info: suite.decrypt(wrapped, private, info)
 
-
-def apply_delta(fields: "Fields", pages: "Pages") -> bool:
-    """Changes the pages from one state to the next; tells whether that is a committed one."""
-    flags, count, digest = fields.take(1)[0], fields.varint(), fields.take(32)
-    fields.varints(3)  # first and last change, commits
-    if flags & 16 or not pages.count:
-        pages.begin(512 << (flags & 7))
-    check(512 << (flags & 7) == pages.size, "has another page size than the state before")
-    numbers = [0]
-    for _ in fields.count():
-        numbers = fields.page_numbers(numbers[-1])
-        old = b"".join(pages.get(number) for number in numbers)
-        pages.put(numbers, decompress(fields.sized(), len(numbers) * pages.size, old))
-    pages.cut(count)
-    check(pages.digest() == digest, "leads to another state than it says")
-    return bool(flags & 8)
-
-
-def decompress(frame: bytes, size: int, prefix: bytes = b"") -> bytes:
-    dictionary = zstd.ZstdDict(prefix, is_raw=True).as_prefix if prefix else None
-    decompressor = zstd.ZstdDecompressor(dictionary, {zstd.DecompressionParameter.window_log_max: 23})
-    data = decompressor.decompress(frame, size + 1)
-    check(len(data) == size and decompressor.eof and not decompressor.unused_data, "has another zstd frame")
-    return data
-
-
-class Pages:
-    """The file that is made: pages of one size, their count, and the sum of their hashes."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self.file, self.size, self.count, self.total = file, 0, 0, 0
-
-    def begin(self, size: int) -> None:
-        self.size, self.count, self.total = size, 0, 0
-        self.file.truncate(0)
-
-    def get(self, number: int) -> bytes:
-        self.file.seek((number - 1) * self.size)
-        return self.file.read(self.size) if number <= self.count else b""
-
-    def put(self, numbers: list[int], images: bytes) -> None:
-        for at, number in enumerate(numbers):
-            image = images[at * self.size : (at + 1) * self.size]
-            self.total += page_hash(number, image) - page_hash(number, self.get(number))
-            self.file.seek((number - 1) * self.size)
-            self.file.write(image)
-
-    def cut(self, count: int) -> None:
-        self.total -= sum(page_hash(number, self.get(number)) for number in range(count + 1, self.count + 1))
-        self.file.truncate(count * self.size)
-        self.count = count
-
-    def digest(self) -> bytes:
-        return (self.total % 2**256).to_bytes(32)
-
-
-def page_hash(number: int, image: bytes) -> int:
-    return int.from_bytes(hashlib.sha256(struct.pack(">I", number) + image).digest()) if image else 0
+    def pem(self) -> tuple[bytes, bytes, Unwrap]:
+        pem = self.rsa_key.read_bytes()
+        key = serialization.load_pem_private_key(pem, self.passphrase() if b"ENCRYPTED" in pem else None)
+        if not isinstance(key, rsa.RSAPrivateKey):
+            raise ValueError(f"{self.rsa_key} is no RSA key")  # noqa: TRY004 (one line for the user)
+        # The hash of the info follows on the secret; the signature of the epoch covers both.
+        return b"\3", key.public_key().public_bytes(*DER), lambda wrapped, _: key.decrypt(wrapped, OAEP)[:32]
 
 
 class Archive:
-    def __init__(
-        self, args: argparse.Namespace, name: str, verify: bytes, who: bytes, unwrap: Unwrap
-    ) -> None:
-        generation, below = args.generation, args.archive / name / "generations"
+    def __init__(self, args: argparse.Namespace, kit: Kit) -> None:
+        self.kit, self.name, self.secrets = kit, args.name or kit.database, dict[int, bytes]()
+        below = args.archive / self.name / "generations"
         below = below if below.is_dir() else args.archive / "generations"
         found = [path for path in below.iterdir() if re.fullmatch(f"[0-7][{BASE32}]{{25}}", path.name)]
-        found = [path for path in found if numbers_in(path / "snapshots") and generation in {None, path.name}]
-        check(bool(found), f"{below} has no generation {generation or ''} with a snapshot")
-        self.name, self.generation, self.folder = name, max(found).name, max(found)
-        self.verify = ed25519.Ed25519PublicKey.from_public_bytes(verify)
-        self.who, self.unwrap, self.secrets = who, unwrap, dict[int, bytes]()
+        found = [path for path in found if args.generation in {None, path.name}]
+        self.folder = max((path for path in found if any(path.glob(f"snapshots/{HEX}"))), default=below)
+        self.generation = self.folder.name
+        check(self.folder != below, f"{below} has no generation {args.generation or ''} with a snapshot")
+        ulid = sum(BASE32.index(letter) << 5 * (25 - at) for at, letter in enumerate(self.generation))
+        self.place = self.name.encode(), ulid.to_bytes(16)
 
-    def read(self, path: str, kind: bytes) -> bytes:
+    def numbers(self, kind: str) -> list[int]:
+        return sorted(int(path.name, 16) for path in self.folder.glob(f"{kind}/{HEX}"))
+
+    def restore(self, wanted: int | None, pages: "Pages") -> int:
+        seqs = [seq for seq in self.numbers("snapshots") if wanted is None or seq <= wanted]
+        check(bool(seqs), f"generation {self.generation} has no snapshot to start from")
+        last = seq = seqs[-1]
+        with about(f"snapshots/{seq:016x}"):
+            self.write_snapshot(seq, pages)
+        try:
+            for epoch, sealed in self.deltas(seq + 1, wanted):
+                with about(f"delta {seq + 1}"):
+                    label = (seq + 1).to_bytes(8) + pages.digest()
+                    committed = pages.apply(Fields(self.unseal(epoch, b"delta", label, sealed)))
+                seq, last = seq + 1, seq + 1 if committed else last
+        except ValueError as problem:
+            raise ValueError(f"{problem} (the last state before that: --seq {last})") from None
+        check(wanted in {None, last}, f"there is no whole state {wanted}; the last one: --seq {last}")
+        return seq if last == seq else self.restore(last, pages)
+
+    def write_snapshot(self, seq: int, pages: "Pages") -> None:
+        fields = self.signed(f"snapshots/{seq:016x}", b"M", b"manifest")
+        check(fields.varint() == seq, "belongs to another seq")
+        epoch, _, _, size, count = *fields.varints(3), 1 << fields.take(1)[0], fields.varint()
+        take, varint, page = fields.take, fields.varint, 1
+        packs = [(take(16), varint(), take(32), varint(), varint()) for _ in range(varint())]
+        runs = [list[tuple[int, int, int]]() for _ in packs]
+        for _ in range(fields.varint()):
+            length, pack, offset = fields.varints(3)
+            runs[pack].append((offset, page, length))
+            page += length
+        label = seq.to_bytes(8) + hashlib.sha256(fields.data[: fields.at]).digest()
+        digest = self.unseal(epoch, b"digest", label, fields.sized())
+        pages.size, pages.count, pages.total = size, 0, pages.file.truncate(0)
+        for (pack_id, _, sha256, _, _), mine in zip(packs, runs, strict=True):
+            with about(path := f"packs/{pack_id.hex()}"):
+                data = (self.folder / path).read_bytes()
+                check(hashlib.sha256(data).digest() == sha256, "is not the one that the manifest names")
+                sealed = Fields(data, 8)
+                inner = Fields(self.unseal(sealed.varint(), b"pack", pack_id, data[sealed.at :]), 1)
+                inner.page_numbers(0)
+                images = zstd.decompress(inner.data[inner.at :])
+                for offset, page, length in mine:
+                    pages.put([*range(page, page + length)], images[offset * size : (offset + length) * size])
+        pages.count = count
+        check(pages.digest() == digest, "has another digest than its pages")
+
+    def deltas(self, seq: int, wanted: int | None) -> Iterator[tuple[int, bytes]]:
+        firsts = self.numbers("deltas")
+        start = max((first for first in firsts if first <= seq), default=seq)
+        for first in (first for first in firsts if first >= start and (wanted is None or first <= wanted)):
+            with about(path := f"deltas/{first:016x}"):
+                check(first in {start, seq}, f"does not follow on delta {seq - 1}")
+                fields = self.signed(path, b"D", b"bundle")
+                check(fields.varints(2)[0] == first, "belongs to another seq")
+                bundle = [(fields.varint(), fields.sized()) for _ in range(fields.varint())]
+            yield from bundle[seq - first : None if wanted is None else wanted + 1 - first]
+            seq = first + len(bundle)
+
+    def signed(self, path: str, kind: bytes, word: bytes) -> "Fields":  # those after database and generation
         data: bytes = (self.folder / path).read_bytes()
         check(data[:6] + data[7:8] == b"syncd" + kind + b"\0", "is another kind of file")
         check(data[6] == 1, f"has format version {data[6]}, this program reads version 1")
-        return data
-
-    def signed(self, path: str, kind: bytes, word: bytes) -> "Fields":
-        """The fields of a signed object that follow on the database and generation."""
-        data = self.read(path, kind)
-        self.verify.verify(data[-64:], b"syncd v1 " + word + b"\0" + data[:-64])
+        self.kit.verify.verify(data[-64:], b"syncd v1 " + word + b"\0" + data[:-64])
         fields = Fields(data[:-64], 8)
-        ulid = sum(BASE32.index(letter) << 5 * (25 - at) for at, letter in enumerate(self.generation))
-        check(fields.sized() == self.name.encode(), "belongs to another database")
-        check(fields.take(16) == ulid.to_bytes(16), "belongs to another generation")
+        check((fields.sized(), fields.take(16)) == self.place, "belongs to another database or generation")
         return fields
 
     def secret(self, epoch: int) -> bytes:
         with about(path := f"epochs/{epoch:08x}"):
             fields = self.signed(path, b"E", b"epoch")
             check(fields.varints(2)[0] == epoch, "belongs to another epoch")
-            # The first byte of each is the KEM, the other 16 are the fingerprint.
-            wraps = {fields.take(17): fields.sized() for _ in fields.count()}
-            check(self.who in wraps, "has no wrap for this kit")
-            return self.unwrap(wraps[self.who], self.context(epoch, b"wrap", self.who[1:]))
+            wraps = {fields.take(17): fields.sized() for _ in range(fields.varint())}
+            check(self.kit.who in wraps, "has no wrap for this kit")
+            return self.kit.unwrap(wraps[self.kit.who], self.context(epoch, b"wrap", self.kit.who[1:]))
 
     def unseal(self, epoch: int, kind: bytes, label: bytes, sealed: bytes) -> bytes:
         self.secrets[epoch] = self.secrets.get(epoch) or self.secret(epoch)
@@ -245,13 +229,11 @@ class Archive:
         return open_sealed(key, self.context(epoch, kind, label), sealed)
 
     def context(self, epoch: int, kind: bytes, label: bytes) -> bytes:
-        parts = self.name.encode(), self.generation.encode(), struct.pack(">I", epoch), kind, label
-        return b"syncd v1" + b"".join(struct.pack(">I", len(part)) + part for part in parts)
+        parts = self.name.encode(), self.generation.encode(), epoch.to_bytes(4), kind, label
+        return b"syncd v1" + b"".join(len(part).to_bytes(4) + part for part in parts)
 
 
-class Fields:
-    """Takes fields off the front of some bytes. What they mean is proven by signature, seal and digest."""
-
+class Fields:  # takes fields off the front of some bytes; signature, seal and digest prove what they mean
     def __init__(self, data: bytes, at: int = 0) -> None:
         self.data, self.at = data, at
 
@@ -267,101 +249,50 @@ class Fields:
     def varints(self, count: int) -> list[int]:
         return [self.varint() for _ in range(count)]
 
-    def count(self) -> range:
-        return range(self.varint())
-
     def sized(self) -> bytes:
         return self.take(self.varint())
 
     def page_numbers(self, number: int) -> list[int]:
-        return [number := number + 1 + self.varint() for _ in self.count()]
+        return [number := number + 1 + self.varint() for _ in range(self.varint())]
 
 
-def numbers_in(folder: Path) -> list[int]:
-    return sorted(int(path.name, 16) for path in folder.glob("*") if re.fullmatch("[0-9a-f]{16}", path.name))
+class Pages:  # the file that is made: pages of one size, their count, and the sum of their hashes
+    def __init__(self, file: BinaryIO) -> None:
+        self.file, self.size, self.count, self.total = file, 0, 0, 0
 
+    def apply(self, fields: Fields) -> bool:  # from one state to the next; whether that is a committed one
+        flags, count, digest = fields.take(1)[0], fields.varint(), fields.take(32)
+        fields.varints(3)  # first and last change, commits
+        if flags & 16 or not self.count:
+            self.size, self.count, self.total = 512 << (flags & 7), 0, self.file.truncate(0)
+        numbers = [0]
+        for _ in range(fields.varint()):
+            numbers = fields.page_numbers(numbers[-1])
+            old = b"".join(self.get(number) for number in numbers)
+            prefix = zstd.ZstdDict(old, is_raw=True).as_prefix if old else None
+            self.put(numbers, zstd.decompress(fields.sized(), prefix))
+        self.total -= sum(self.hash(number, self.get(number)) for number in range(count + 1, self.count + 1))
+        self.file.truncate(count * self.size)
+        self.count = count
+        check(self.digest() == digest, "leads to another state than it says")
+        return bool(flags & 8)
 
-def read_kit(path: Path) -> dict[str, str]:
-    text = "\n".join(line.strip() for line in path.read_text(encoding="utf-8-sig").split("\n"))
-    block = re.search(f"^{BEGIN}(.*?){END}", text + "\n", re.MULTILINE | re.DOTALL)
-    pairs = re.split("^([a-z]+):", block[1] if block else "", flags=re.MULTILINE)[1:]
-    kit = {name: "".join(value.split()) for name, value in zip(pairs[::2], pairs[1::2], strict=True)}
-    check({"version", "database", "verify"} <= kit.keys(), "is no whole recovery kit")
-    check(kit["version"] == "1", f"has version {kit['version']}, this program reads version 1")
-    return kit
+    def get(self, number: int) -> bytes:
+        self.file.seek((number - 1) * self.size)
+        return self.file.read(self.size) if number <= self.count else b""
 
+    def put(self, numbers: list[int], images: bytes) -> None:
+        for at, number in enumerate(numbers):
+            image = images[at * self.size : (at + 1) * self.size]
+            self.total += self.hash(number, image) - self.hash(number, self.get(number))
+            self.file.seek((number - 1) * self.size)
+            self.file.write(image)
 
-def read_key(text: str) -> bytes:
-    data = base64.urlsafe_b64decode(text.removeprefix("syncd-verify-") + "==")
-    check(hashlib.sha256(b"syncd-verify-" + data[:-4]).digest()[:4] == data[-4:], "has a damaged verify key")
-    return data[:-4]
+    def hash(self, number: int, image: bytes) -> int:
+        return int.from_bytes(hashlib.sha256(number.to_bytes(4) + image).digest()) if image else 0
 
-
-def open_identity(text: str, passphrase: bytes) -> tuple[bytes, Unwrap]:
-    """What names the identity in an epoch (number of its KEM, fingerprint), and what unwraps with it."""
-    data = base64.b64decode(text)
-    good = hashlib.sha256(data[:-4]).digest()[:4] == data[-4:] and data[:8] == b"syncdI\1\0"
-    check(good, "has a damaged identity, or one of another version")
-    memory, iterations, lanes = struct.unpack(">IIB", data[8:17])
-    check(memory <= 2**20 and iterations <= 64 and lanes <= 64, "asks for too much work")
-    key = argon2.Argon2id(salt=data[17:33], length=32, iterations=iterations, lanes=lanes, memory_cost=memory)
-    with about("the identity (is the passphrase wrong?)"):
-        plain = open_sealed(key.derive(passphrase), data[:33], data[33:-4])
-    private: x25519.X25519PrivateKey | hpke.MLKEM768X25519PrivateKey
-    private = x = x25519.X25519PrivateKey.from_private_bytes(plain[-32:])
-    kem, public = hpke.KEM.X25519, x.public_key().public_bytes_raw()
-    if plain[0] == 2:
-        ml = mlkem.MLKEM768PrivateKey.from_seed_bytes(plain[1:65])
-        kem, private = hpke.KEM.MLKEM768_X25519, hpke.MLKEM768X25519PrivateKey(ml, x)
-        public = ml.public_key().public_bytes_raw() + public
-    suite = hpke.Suite(kem, hpke.KDF.HKDF_SHA256, hpke.AEAD.AES_256_GCM)
-    return fingerprint(plain[:1], public), lambda wrapped, info: suite.decrypt(wrapped, private, info)
-
-
-def open_rsa(args: argparse.Namespace) -> tuple[bytes, Unwrap]:
-    text = args.rsa_key.read_bytes()
-    password = ask_passphrase(args) if b"ENCRYPTED" in text else None
-    private = serialization.load_pem_private_key(text, password)
-    if not isinstance(private, rsa.RSAPrivateKey):
-        raise ValueError(f"{args.rsa_key} is no RSA key")  # noqa: TRY004 (one line for the user)
-
-    def unwrap(wrapped: bytes, info: bytes) -> bytes:
-        plain = private.decrypt(wrapped, OAEP)
-        check(plain[32:] == hashlib.sha256(info).digest(), "has a wrap from another place")
-        return plain[:32]
-
-    return fingerprint(b"\3", private.public_key().public_bytes(*DER)), unwrap
-
-
-def fingerprint(kem: bytes, public: bytes) -> bytes:
-    return kem + hashlib.sha256(b"syncd recipient v1\0" + kem + public).digest()[:16]
-
-
-def ask_passphrase(args: argparse.Namespace) -> bytes:
-    text = getpass.getpass() if not args.passphrase_file else args.passphrase_file.read_bytes().decode()
-    return unicodedata.normalize("NFC", text.split("\n")[0].removesuffix("\r")).encode()
-
-
-def open_sealed(key: bytes, context: bytes, sealed: bytes) -> bytes:
-    opener = Cobblestone256Decryptor(key, context)
-    return bytes(opener.update(sealed) + opener.finalize())
-
-
-def check(holds: bool, why: str) -> None:
-    if not holds:
-        raise ValueError(why)
-
-
-@contextlib.contextmanager
-def about(what: str) -> Iterator[None]:
-    try:
-        yield
-    except InvalidTag:
-        raise ValueError(f"{what}: does not open; it is damaged, or from another place") from None
-    except InvalidSignature:
-        raise ValueError(f"{what}: is not signed by the daemon of this kit") from None
-    except (OSError, ValueError, IndexError, zstd.ZstdError) as problem:
-        raise ValueError(f"{what}: {problem}") from None
+    def digest(self) -> bytes:
+        return (self.total % 2**256).to_bytes(32)
 
 
 if __name__ == "__main__":

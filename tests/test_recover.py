@@ -194,7 +194,7 @@ def test_pieces_a_new_page_size_and_a_snapshot_within_a_bundle(tmp_path: Path, t
             )
         )
     )
-    assert "state 4 is a piece of a larger change" in refused(recover(tmp_path, kit, to, "--seq", 4), to)
+    assert "there is no whole state 4" in refused(recover(tmp_path, kit, to, "--seq", 4), to)
     assert "no snapshot" in refused(recover(tmp_path, kit, to, "--seq", 1), to)
     succeeded(recover(tmp_path, kit, to))
     assert to.read_bytes() == image(large)
@@ -265,9 +265,7 @@ def test_another_kit(tmp_path: Path, to: Path, whose: str) -> None:
     kit = tmp_path / "other.txt"
     kit.write_text(render_kit(other))
     said = refused(recover(GOLDEN, kit, to), to)
-    assert (
-        "is not signed by the daemon of this kit" if whose == "verify" else "has no wrap for this kit"
-    ) in said
+    assert ("InvalidSignature" if whose == "verify" else "has no wrap for this kit") in said
 
 
 KIT = (GOLDEN / "kit.txt").read_text()
@@ -301,7 +299,7 @@ def test_a_kit_that_went_through_mail(tmp_path: Path, to: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--seq", 6], "there is no state 6; the last one: --seq 5"),
+        (["--seq", 6], "there is no whole state 6; the last one: --seq 5"),
         (["--seq", -1], "no snapshot"),
         (["--generation", "01ARZ3NDEKTSV4RRFFQ69G5FAW"], "no generation"),
         (["--generation", ".."], "no generation"),
@@ -336,8 +334,8 @@ def test_nothing_that_exists_is_touched(to: Path, suffix: str) -> None:
 
 
 def test_the_program_is_short() -> None:
-    """Somebody in need reads it. Blank lines, which the formatter puts between functions, do not count."""
-    assert sum(bool(line.strip()) for line in PROGRAM.read_text().splitlines()) < 300
+    """Somebody in need reads it."""
+    assert len(PROGRAM.read_text().splitlines()) < 300
 
 
 async def test_an_rsa_key_in_the_place_of_the_identity(tmp_path: Path, to: Path) -> None:

@@ -1,8 +1,8 @@
 """The committed vectors are what the generators make; syncd and recover.py say of them what they must."""
 
-import argparse
 import base64
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from syncd.errors import ArchiveError, FormatVersionError, SyncdError
 from syncd.format.head import Head
 from syncd.format.names import parse_epoch, parse_pack_id, parse_seq
 from syncd.heads import Heads
-from syncd.recover import recover
+from syncd.recover import main
 from syncd.restore import Restore
 from syncd.store.memory import Held, MemoryStore
 from tests.format.support import GENERATION
@@ -81,28 +81,25 @@ async def test_syncd_restores_a_chain_or_says_why_not(path: Path, tmp_path: Path
 
 
 @pytest.mark.parametrize("path", CHAINS, ids=lambda path: path.stem)
-def test_recover_restores_a_chain_or_says_why_not(path: Path, tmp_path: Path) -> None:
+def test_recover_restores_a_chain_or_says_why_not(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     chain = json.loads(path.read_text())
     for name, raw in objects_of(chain).items():
         (tmp_path / "chat" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "chat" / name).write_bytes(raw)
     (tmp_path / "words").write_text(make.PASSPHRASE)
-    args = argparse.Namespace(
-        archive=tmp_path,
-        identity=HERE / "kit.txt",
-        passphrase_file=tmp_path / "words",
-        to=tmp_path / "restored.db",
-        rsa_key=None,
-        seq=None,
-        generation=None,
-        name=None,
+    to = tmp_path / "restored.db"
+    given = ["--archive", tmp_path, "--identity", HERE / "kit.txt", "--to", to]
+    monkeypatch.setattr(
+        sys, "argv", list(map(str, ["recover.py", *given, "--passphrase-file", tmp_path / "words"]))
     )
     wanted, refusal = decoded(chain["restored"]), ""
     try:
-        recover(args)
-    except ValueError as e:  # what it expects; a user gets one line of everything else as well
-        refusal = str(e)
-    assert (args.to.read_bytes() if args.to.exists() else None) == wanted, refusal
+        main()
+    except SystemExit as e:
+        refusal = str(e.code)
+    assert (to.read_bytes() if to.exists() else None) == wanted, refusal
     assert wanted is not None or chain["names"].split("/")[-1] in refusal
 
 
