@@ -129,12 +129,17 @@ class Rig:
             self.command(*arguments), cwd=ROOT, capture_output=True, text=True, timeout=600, check=False
         )
 
-    def status(self) -> dict[str, Any]:
-        """What `syncd status --json` prints of the database; in this process, by the very same code."""
+    def report(self) -> dict[str, Any]:
+        """What `syncd status --json` prints; in this process, by the very same code. Raises SyncdError."""
         out = StringIO()
         with contextlib.redirect_stdout(out):
             run_status(self.config, as_json=True)
-        answer: dict[str, Any] = json.loads(out.getvalue())["databases"][NAME]
+        answer: dict[str, Any] = json.loads(out.getvalue())
+        return answer
+
+    def status(self) -> dict[str, Any]:
+        """The report's part on the database."""
+        answer: dict[str, Any] = self.report()["databases"][NAME]
         return answer
 
     def stored(self) -> tuple[str, int] | None:
@@ -189,11 +194,20 @@ class Usage:
     peak_mb: float
 
 
+def usage_of(pid: int) -> Usage:
+    """Of a process that lives."""
+    stat = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    status = Path(f"/proc/{pid}/status").read_text()
+    peak = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM:"))
+    return Usage((int(stat[11]) + int(stat[12])) / _TICKS, peak * 1024 / 1e6)
+
+
 @dataclass(slots=True)
 class Daemon:
     """`syncd run`, as a process. Use as a context manager; at its end the process is gone."""
 
     rig: Rig
+    environ: dict[str, str] = field(default_factory=dict)
     lines: list[dict[str, Any]] = field(default_factory=list)
     process: subprocess.Popen[bytes] = field(init=False)
     _reader: threading.Thread = field(init=False)
@@ -204,6 +218,7 @@ class Daemon:
             self.process = subprocess.Popen(
                 self.rig.command("run", "--config", str(self.rig.config)),
                 cwd=ROOT,
+                env=os.environ | self.environ,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=errors,
@@ -249,10 +264,7 @@ class Daemon:
 
     def usage(self) -> Usage:
         """CPU and memory so far; the process must live."""
-        stat = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
-        status = Path(f"/proc/{self.process.pid}/status").read_text()
-        peak = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM:"))
-        return Usage((int(stat[11]) + int(stat[12])) / _TICKS, peak * 1024 / 1e6)
+        return usage_of(self.process.pid)
 
     def _read(self) -> None:
         assert self.process.stdout is not None

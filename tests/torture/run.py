@@ -1,0 +1,200 @@
+"""One profile on one store for some minutes: fault after fault, and what must hold after each.
+
+- Before a fault all is well; while it lasts, its words must be told within 10 s; when it is over, progress
+  must resume by itself within `_RESUME_SECONDS`.
+- After each fault the newest stored position and some older ones are restored and checked.
+- After every few faults, and in the end, the application pauses, and what is restored is its database,
+  byte for byte.
+- Which faults, which styles, how long: by the seed. The machine's own timing is not.
+"""
+
+import random
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from syncd.restore import Restored
+from tests.campaigns.archive import restore_each
+from tests.campaigns.rig import Depot
+from tests.support.oracle import fold
+from tests.torture.faults import Fault
+from tests.torture.invariants import SILENCE_SECONDS, problems
+from tests.torture.profiles import Profile
+from tests.torture.proxy import ProxyProcess
+from tests.torture.records import Record, slowest
+from tests.torture.world import World
+
+_RESUME_SECONDS: Final = 75.0
+_START_SECONDS: Final = 60.0
+_LEVEL_SECONDS: Final = 90.0
+_OLDER: Final = 3
+_COMPARE_EVERY: Final = 3
+
+
+class Run:
+    """See the module. `directory` is empty, and its name unique."""
+
+    def __init__(
+        self,
+        directory: Path,
+        depot: Depot,
+        proxy: ProxyProcess | None,
+        profile: Profile,
+        *,
+        seed: int,
+        record: Record,
+    ) -> None:
+        self._rng = random.Random(f"{seed} {profile.name} {bool(depot.endpoint_url)}")
+        self._world = World(directory, depot, proxy, profile, self._rng, record)
+        self._record = record
+        self._profile = profile
+
+    def run(self, end: float) -> None:
+        """Until `end` (monotonic seconds), and what is begun is finished."""
+        world = self._world
+        with world.open():
+            if world.until(lambda: bool(world.watch.noted), _START_SECONDS) is None:
+                self._record.blame(f"nothing was stored within {_START_SECONDS:.0f} s of the start")
+                return
+            for number, kind in enumerate(self._kinds(), 1):
+                self._one(kind)
+                if number % _COMPARE_EVERY == 0:
+                    self._compare()
+                if time.monotonic() >= end:
+                    break
+            self._compare()
+            self._check(world.watch.noted)
+            if code := world.stop():
+                self._record.blame(f"the daemon ended with exit code {code}")
+        self._record.commits += world.application.commits
+        for what, value in world.application.worst.items():
+            self._record.measure(f"application: {what}", value)
+
+    def _kinds(self) -> Iterator[type[Fault]]:
+        """Each kind once in every round, in an order of its own."""
+        while True:
+            possible = [kind for kind in self._profile.faults if kind.possible(self._world)]
+            left = {kind.name() for kind in self._profile.faults} - {kind.name() for kind in possible}
+            self._record.skipped |= left
+            yield from self._rng.sample(possible, len(possible))
+
+    def _one(self, kind: type[Fault]) -> None:
+        world, rng = self._world, self._rng
+        style = kind.style if kind.style in self._profile.styles else rng.choice(self._profile.styles)
+        world.application.write(style)
+        world.pass_time(rng.uniform(1.0, 4.0))
+        fault = kind(rng)
+        lasts = rng.uniform(*kind.seconds)
+        print(f"{world.directory.name}: {kind.name()} for {lasts:.0f} s, {style}", flush=True)
+        world.watch.expect(fault)
+        since, started = len(world.lines), time.monotonic()
+        fault.begin(world)
+        if kind.words:
+            self._await_words(fault, since)
+        world.pass_time(max(0.0, lasts - (time.monotonic() - started)))
+        fault.end(world)
+        self._record.faults[kind.name()] += 1
+        if not world.application.is_writing:
+            world.application.write("single")
+        self._await_progress(fault)
+        world.watch.expect(None)
+        self._check(self._some())
+
+    def _await_words(self, fault: Fault, since: int) -> None:
+        world = self._world
+
+        def told() -> bool:
+            log = not fault.logs or any(_has(str(line), fault.words) for line in world.lines[since:])
+            return log and world.watch.loud and _has(world.watch.text, fault.words)
+
+        seconds = world.until(told, SILENCE_SECONDS + 2.0)
+        if seconds is None:
+            lines = [line for line in world.lines[since:] if line.get("level") != "info"][-3:]
+            self._record.blame(
+                f"{fault.name()} was not named within {SILENCE_SECONDS:.0f} s: {world.watch.text}; log: {lines}"
+            )
+        else:
+            slowest(self._record.told, fault.name(), seconds)
+
+    def _await_progress(self, fault: Fault) -> None:
+        """Something captured after the end of the fault is stored, and all is said to be well."""
+        world = self._world
+        before = world.watch.captured
+
+        def resumed() -> bool:
+            noted = world.watch.noted[-1]
+            return not world.watch.loud and (noted[0] != before[0] or noted[1] > before[1])
+
+        seconds = world.until(resumed, _RESUME_SECONDS)
+        if seconds is None:
+            self._record.blame(
+                f"no progress within {_RESUME_SECONDS:.0f} s of the end of {fault.name()}: {world.watch.text}"
+            )
+        else:
+            slowest(self._record.resumed, fault.name(), seconds)
+
+    def _some(self) -> list[tuple[str, int]]:
+        noted = self._world.watch.noted
+        return [noted[-1], *self._rng.sample(noted, min(_OLDER, len(noted)))]
+
+    def _check(self, positions: list[tuple[str, int]]) -> None:
+        world = self._world
+        to = world.directory / "restored.db"
+        states = world.application.states()
+
+        def look(restored: Restored) -> list[str]:
+            self._record.restores += 1
+            return problems(to, restored, states)
+
+        for sentence in restore_each(world.direct, positions, to, look):
+            self._record.blame(sentence)
+        to.unlink(missing_ok=True)
+
+    def _compare(self) -> None:
+        """In a pause of the application: all of it is stored, and restored byte for byte."""
+        world = self._world
+        world.application.ask("pause")
+        quiet = [time.monotonic(), -1.0]
+
+        def level() -> bool:
+            seq = float(world.watch.captured[1])
+            if seq != quiet[1] or world.watch.loud or not world.direct.is_level():
+                quiet[:] = [time.monotonic(), seq]
+            return time.monotonic() - quiet[0] > 1.5
+
+        if world.until(level, _LEVEL_SECONDS) is None:
+            self._record.blame(f"not everything was stored in {_LEVEL_SECONDS:.0f} s: {world.watch.text}")
+            return
+        world.watch.expect(None, calm=True)
+        truth = fold(world.database, _made(world.directory / "fold"))
+        to = world.directory / "compared.db"
+
+        def look(_restored: Restored) -> list[str]:
+            self._record.restores += 1
+            if to.read_bytes() != truth.read_bytes():
+                return [f"the restored file is not the database: {_difference(to, truth)}"]
+            self._record.identical += 1
+            return []
+
+        for sentence in restore_each(world.direct, [world.watch.noted[-1]], to, look):
+            self._record.blame(sentence)
+        to.unlink(missing_ok=True)
+
+
+def _has(text: str, words: tuple[str, ...]) -> bool:
+    lower = text.lower()
+    return any(word in lower for word in words)
+
+
+def _difference(one: Path, other: Path) -> str:
+    a, b = one.read_bytes(), other.read_bytes()
+    pages = [
+        at // 4096 + 1 for at in range(0, min(len(a), len(b)), 4096) if a[at : at + 4096] != b[at : at + 4096]
+    ]
+    return f"{len(a)} and {len(b)} bytes, pages {pages[:10]} of {len(pages)}"
+
+
+def _made(directory: Path) -> Path:
+    directory.mkdir(exist_ok=True)
+    return directory
