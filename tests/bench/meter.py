@@ -5,8 +5,8 @@
 - `FileMeter` looks at a directory: each file that appears is one PUT, of its size, answered when its name
   was given to it (ctime). Lists, reads and deletions cannot be seen there: they count as 0. What is
   deleted within a second of its making is not seen.
-- `up` is what requests carry as bodies, as sent (a signed chunk's signature included); `wire` is everything
-  in both directions, heads included, TCP and IP not.
+- `up` is what requests carry as bodies, without the framing and signatures of chunks; `wire` is everything
+  in both directions, those and heads included, TCP and IP not.
 """
 
 import asyncio
@@ -106,10 +106,9 @@ class _Connection:
         request = self.asked.popleft()
         method, target, _ = request.first.split(" ", 2)
         kind, name = kind_of(method, target)
+        up = int(request.headers.get("x-amz-decoded-content-length", request.body))
         wire = request.wire + answer.wire
-        self.done.append(
-            Request(kind, name, answer.status, time.time(), request.body, answer.body, wire),
-        )
+        self.done.append(Request(kind, name, answer.status, time.time(), up, answer.body, wire))
 
 
 class S3Meter:

@@ -70,7 +70,7 @@ def measure(directory: Path, *, megabytes: int, deltas: int, stores: tuple[str, 
 def _copied(truth: Path, to: Path) -> dict[str, Any]:
     """`cp`, and the copy on disk."""
     command = ["sh", "-c", 'cp "$0" "$1" && sync "$1"', str(truth), str(to)]
-    row = _timed(command)
+    row = timed(command)
     identical = filecmp.cmp(truth, to, shallow=False)
     to.unlink()
     return {"what": "cp and sync", "deltas": 0, "identical": identical} | row
@@ -94,7 +94,7 @@ def _restored(directory: Path, url: str, endpoint_url: str, to: Path) -> dict[st
     )
     command = [str(Path(sys.executable).with_name("syncd")), "restore", "--archive", url, "--to", str(to)]
     command += ["--identity", str(kit), "--passphrase-file", str(passphrase)]
-    return _timed([*command, *(("--endpoint-url", endpoint_url) if endpoint_url else ())])
+    return timed([*command, *(("--endpoint-url", endpoint_url) if endpoint_url else ())])
 
 
 def _litestream(
@@ -105,14 +105,14 @@ def _litestream(
     litestream.write_config(config, database, endpoint_url=endpoint_url)
     with writer(database, megabytes) as source:
         syncs = litestream.replicate(program, config, database, source, deltas)
-    row = _timed([program, "restore", "-config", str(config), "-o", str(to), str(database)])
-    row["identical"] = _rows(to) == _rows(truth)
+    row = timed([program, "restore", "-config", str(config), "-o", str(to), str(database)])
+    row["identical"] = rows_of(to) == rows_of(truth)
     to.unlink()
     return {"deltas": syncs} | row
 
 
-def _timed(command: list[str]) -> dict[str, Any]:
-    """Raises RuntimeError where the command fails."""
+def timed(command: list[str]) -> dict[str, Any]:
+    """What a command took: seconds, peak_mb, cpu_seconds. Raises RuntimeError where it fails."""
     environment = {name: value for name, value in os.environ.items() if name != "AWS_CA_BUNDLE"}
     done = subprocess.run(
         [sys.executable, "-m", "tests.bench.restore_peak", *command],
@@ -128,7 +128,7 @@ def _timed(command: list[str]) -> dict[str, Any]:
     return row
 
 
-def _rows(path: Path) -> list[tuple[object, ...]]:
+def rows_of(path: Path) -> list[tuple[object, ...]]:
     """What is in the application's tables, in short; a copy of the schema's is left alone."""
     with closing(sqlite3.connect(f"{path.as_uri()}?immutable=1", uri=True)) as conn:
         return [

@@ -1,0 +1,99 @@
+"""syncd as one of the tools that are compared."""
+
+import re
+import sys
+from bisect import bisect_left
+from collections.abc import Sequence
+from itertools import accumulate
+from pathlib import Path
+
+from typing_extensions import override
+
+from syncd.log import Event
+from tests.bench.meter import OK
+from tests.bench.restore import timed
+from tests.bench.side import is_identical
+from tests.bench.versus_tools import PATIENCE, Commit, Taken, Tool
+from tests.campaigns.rig import NAME, Daemon, Rig
+
+_QUIET = 1.0
+
+
+class Syncd(Tool):
+    """`syncd run`; `init` makes its configuration."""
+
+    name = "syncd"
+    folder = "archive"
+    snapshot_names = re.compile(r"/(packs|snapshots)/")
+
+    rig: Rig
+    daemon: Daemon
+    _marked = 0
+
+    @override
+    def start(self) -> None:
+        if not (self.directory / "syncd.toml").exists():
+            depot = self.place.depot()
+            self.rig = Rig.make(self.directory, self.database, depot, max_delay=f"{self.interval:g}s")
+        self.daemon = Daemon(self.rig)
+        self.daemon.__enter__()
+        if not self.daemon.wait_for(Event.DAEMON_READY, PATIENCE):
+            raise TimeoutError("syncd was not ready")
+        self.rig.wait_level(_QUIET, patience=PATIENCE)
+
+    @override
+    def stop(self) -> None:
+        if code := self.daemon.stop():
+            raise RuntimeError(f"syncd ended with exit code {code}")
+
+    @override
+    def kill(self) -> None:
+        if hasattr(self, "daemon"):
+            self.daemon.kill()
+
+    @property
+    @override
+    def pid(self) -> int:
+        return self.daemon.process.pid
+
+    @override
+    def mark(self) -> None:
+        self._marked = len(self.daemon.of(Event.DELTA_SEALED))
+
+    @override
+    def stored(self, commits: Sequence[Commit]) -> list[tuple[float, int]]:
+        sealed = self.daemon.of(Event.DELTA_SEALED)[self._marked :]
+        seqs = [line["seq"] for line in sealed]
+        counts = [0, *accumulate(line["commits"] for line in sealed)]
+        bundles = {line["first_seq"]: line["last_seq"] for line in self.daemon.of(Event.DELTAS_STORED)}
+        moments = []
+        for request in self.meter.requests():
+            folder, _, name = request.name.rpartition("/")
+            if folder.endswith("/deltas") and self._is_own(folder) and request.status in OK:
+                last = bundles.get(int(name, 16), -1)
+                moments.append((request.at, counts[bisect_left(seqs, last + 1)]))
+        return moments
+
+    def _is_own(self, folder: str) -> bool:
+        return not self.place.meter or folder.startswith(f"{self.directory.name}/")
+
+    @override
+    def wait_level(self, last: Commit) -> None:
+        self.rig.wait_level(2 * self.interval + _QUIET, patience=PATIENCE)
+
+    @override
+    def snapshot(self) -> None:
+        done = self.rig.run("snapshot", NAME, "--config", str(self.rig.config), "--json")
+        if done.returncode:
+            raise RuntimeError(done.stderr)
+
+    @override
+    def restore(self, to: Path) -> Taken:
+        command = [str(Path(sys.executable).with_name("syncd")), "restore", "--to", str(to)]
+        command += ["--identity", str(self.rig.kit), "--passphrase-file", str(self.rig.passphrase_file)]
+        return Taken(**timed(command))
+
+    @override
+    def is_right(self, restored: Path) -> bool:
+        """Byte for byte."""
+        return is_identical(self.rig, restored)
