@@ -133,6 +133,9 @@ _WARNINGS: Final = frozenset(
         Event.SOURCE_LOST,
         Event.SOURCE_BUSY,
         Event.SOURCE_AT_RISK,
+    # Objects behind the newest snapshot that the target acknowledged are gone: positions between are lost
+    # there, and the next snapshot leads on. Epochs among them are stored again: target, missing.
+    TARGET_LOST = "target.lost"
         Event.FRAMES_LOST,
         Event.TARGET_FAILED,
         Event.JOB_FAILED,
@@ -162,6 +165,7 @@ def configure(fmt: Format = "auto", level: Level = "info", *, stream: TextIO | N
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
+        Event.TARGET_LOST,
             keep_plain_data,
             _text_renderer(colors=out.isatty()) if text else structlog.processors.JSONRenderer(),
         ],

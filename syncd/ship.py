@@ -4,8 +4,7 @@
 - Everything is created under a name that can only be created once. An object that is there already is
   read back: ours, from a shipment whose answer was lost, or another daemon's, which is a conflict.
 - All the consecutive deltas that wait go into one object (bounded): a slow link gets fewer, larger ones.
-- At its start and at every snapshot it looks whether the newest objects are still there. A target that
-  lost them was set back: that is told, and it begins again with a snapshot.
+- At its start and at every snapshot it looks whether what was acknowledged is still there, see `lookback`.
 - What a retry can help is retried with a growing delay, visible in `status`; the rest parks the target.
   No target holds another back.
 - Another daemon's object ends the generation: both histories stay, each under its own.
@@ -23,8 +22,9 @@ from syncd.errors import ArchiveError, ConflictError, ObjectExists, StoreError, 
 from syncd.format.bundle import Bundle
 from syncd.format.head import Head
 from syncd.format.heartbeat import Heartbeat
-from syncd.format.names import deltas_name, heartbeat_name, snapshot_name
+from syncd.format.names import deltas_name, heartbeat_name
 from syncd.log import Event
+from syncd.lookback import LookBack
 from syncd.marks import new_mark_id
 from syncd.replica import Replica
 from syncd.snapshot import Snapshot, conflict, read_back, ship_epochs, take_snapshot
@@ -63,6 +63,7 @@ class Shipper:
         self._target = target
         self.store = store
         self._probed = False
+        self._lookback = LookBack(replica, target, store)
         self._looked = False
         self._failed = False
         self._delta_share = delta_share
@@ -156,28 +157,10 @@ class Shipper:
             self._replica.log(Event.TARGET_RECOVERED, target=self._target)
 
     async def _look_back(self) -> None:
-        """Once: whether the newest that the target acknowledged is still there. If not, it begins again.
-
-        Retention never removes the newest snapshot, nor the last bundle behind it. Raises StoreError.
-        """
-        chain, target = self._replica.chain, await self._replica.state.target(self._target)
-        if self._looked or chain is None or target.snapshot is None:
-            self._looked = chain is not None
-            return
-        newest = {snapshot_name(chain.generation, target.snapshot)}
-        if target.cursor is not None and target.cursor > target.snapshot and target.head_object:
-            newest.add(target.head_object)
-        try:
-            lost = [name for name in sorted(newest) if not await self._is_there(name)]
-        except StoreRefused:
-            lost = []  # it may not list: then only others can tell
-        self._looked = True
-        if lost:
-            self._replica.log(Event.TARGET_ROLLED_BACK, target=self._target, missing=lost, head=target.head)
-            await self._replica.state.begin_again(self._target)
-
-    async def _is_there(self, name: str) -> bool:
-        return any([info.name == name async for info in self.store.objects(name)])
+        """Once, as soon as there is something to look at. Raises StoreError."""
+        if not self._looked:
+            await self._lookback.look()
+            self._looked = self._replica.chain is not None
 
     def _consider_snapshot(self, delta_bytes: int) -> None:
         chain = self._replica.chain
@@ -256,6 +239,7 @@ class Shipper:
             waiting = waiting[: self._already_there(raw, bundle, e)]
         now_ms = replica.clock.now_ms()
         head = Head.of(generation, waiting[-1].sealed.seq, raw)
+        self._lookback.acknowledged(generation, first)
         await replica.state.stored(self._target, waiting, now_ms, Stored(name, head))
         replica.log(
             Event.DELTAS_STORED,

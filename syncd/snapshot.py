@@ -27,8 +27,10 @@ from syncd.format.marks import Purpose, Range
 from syncd.format.names import (
     PACK_ID_BYTES,
     epoch_name,
+    epochs_dir,
     pack_name,
     packs_dir,
+    parse_epoch,
     parse_pack_id,
     snapshot_name,
 )
@@ -242,9 +244,9 @@ class _Taking:
         return there
 
     async def _missing(self, generation: str, known: Known) -> frozenset[bytes]:
-        """Packs that cannot be built on: gone, of another size, or about to go."""
-        wanted = {pack.ref.pack_id: pack.ref.size for pack in known.packs}
-        wanted |= {ref.pack_id: ref.size for ref in known.base.packs} if known.base else {}
+        """Packs that cannot be built on: gone, of another size, about to go, or nobody can open them."""
+        base = {ref.pack_id: ref for ref in known.base.packs} if known.base else {}
+        wanted = {pack.ref.pack_id: pack.ref for pack in known.packs} | base
         if not wanted:
             return frozenset()
         try:
@@ -252,14 +254,24 @@ class _Taking:
                 parse_pack_id(info.name): info.size
                 async for info in self._store.objects(packs_dir(generation))
             }
+            epochs = {parse_epoch(info.name) async for info in self._store.objects(epochs_dir(generation))}
             going = await tombstoned_names(self._store)
         except StoreRefused:
-            return frozenset(wanted) - {ref.pack_id for ref in (known.base.packs if known.base else ())}
-        return frozenset(
+            return frozenset(wanted) - base.keys()
+        epochs |= {number for number, _ in await self._replica.state.epochs(0)}  # they can be stored again
+        gone = frozenset(
             pack_id
-            for pack_id, size in wanted.items()
-            if there.get(pack_id) != size or pack_name(generation, pack_id) in going
+            for pack_id, ref in wanted.items()
+            if there.get(pack_id) != ref.size or ref.epoch not in epochs
         )
+        self._tell(generation, gone & base.keys())
+        return gone | {pack_id for pack_id in wanted if pack_name(generation, pack_id) in going}
+
+    def _tell(self, generation: str, gone: frozenset[bytes]) -> None:
+        """The snapshot before cannot be restored. Where the target begins again, that was told."""
+        if gone and not self._first:
+            names = sorted(pack_name(generation, pack_id) for pack_id in gone)
+            self._replica.log(Event.TARGET_LOST, target=self._target, missing=names)
 
 
 def _alike(chain: Chain, before: Chain) -> bool:
