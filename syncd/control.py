@@ -59,16 +59,22 @@ async def listening(state_dir: Path, answer: Answer) -> AsyncIterator[None]:
         os.close(directory)
 
 
-def ask(state_dir: Path, request: dict[str, object]) -> Any:
-    """The daemon's answer, None where none runs. Waits as long as it takes. Raises what the daemon met."""
+def ask(state_dir: Path, request: dict[str, object], *, patience: float | None = None) -> Any:
+    """The daemon's answer, None where none runs. Raises what the daemon met.
+
+    Waits as long as it takes, or `patience` seconds, and then raises TimeoutError.
+    """
     try:
         directory = os.open(state_dir, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError:
         return None
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+            connection.settimeout(patience)
             try:
                 connection.connect(f"/proc/self/fd/{directory}/{_NAME}")
+            except TimeoutError:
+                raise
             except OSError:
                 return None
             connection.sendall(json.dumps(request).encode() + b"\n")

@@ -2,8 +2,8 @@
 
 - The first signal stops capture and ships what waits, within the drain deadline; the second cancels.
 - SIGHUP reads the configuration again; where it has problems, the old one stays in use.
-- A database whose state fails (a full disk, say) is closed and opened again after a delay: the way back
-  is always that of a restart. It holds no other database back.
+- A database whose state fails (a full disk, say), or whose work ends unexpectedly (no memory), is closed and
+  opened again after a delay: the way back is always that of a restart. It holds no other database back.
 - One process per state directory, held by a lock that ends with the process.
 """
 
@@ -29,6 +29,7 @@ from syncd.log import Event, Log, configure, logger_for
 from syncd.replica import Replica, Sealing, open_replica
 from syncd.replicate import Replicator
 from syncd.ship import Shipper
+from syncd.troubles import Troubles
 
 _REOPEN_SECONDS: Final = 5.0
 _ONCE_PATIENCE: Final = 60.0
@@ -48,6 +49,7 @@ class Daemon:
         self._path = path
         self._clock = clock
         self._log = logger_for()
+        self._troubles = Troubles(clock)
         self._stop = asyncio.Event()
         self._reload = asyncio.Event()
         self._ready: set[str] = set()
@@ -128,6 +130,8 @@ class Daemon:
 
     async def _answer(self, request: dict[str, Any]) -> list[dict[str, object]]:
         """What the command line asked for, see `control`."""
+        if request.get("command") == "status":
+            return [{"database": name, "error": error} for name, error in self._troubles.report().items()]
         if request.get("command") == "reload":
             self._reread()  # so that who asked hears what is wrong with it
             self._reload.set()
@@ -170,14 +174,21 @@ class Daemon:
             try:
                 async with self._replica(name, log) as replica:
                     await self._tasks(replica, stores, ends)
-            except* StateError as group:
-                error = str(_first_leaf(group))
-                log(Event.STATE_FAILED, error=error, retry_ms=round(_REOPEN_SECONDS * 1000))
             except* ConflictError:
                 pass  # its shipper has told it; a new generation begins
+            except* StateError as group:
+                self._fail(name, log, Event.STATE_FAILED, _first_leaf(group))
+            except* Exception as group:  # noqa: BLE001 -- no database may end the others' work
+                self._fail(name, log, Event.DATABASE_FAILED, _first_leaf(group))
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_REOPEN_SECONDS):
                     await ends.wait()
+
+    def _fail(self, name: str, log: Log, event: Event, error: BaseException) -> None:
+        """Tell what ended a database's work, wherever someone may look."""
+        sentence = str(error) if isinstance(error, SyncdError) else f"{type(error).__name__}: {error}"
+        self._troubles.note(name, sentence)
+        log(event, error=sentence, retry_ms=round(_REOPEN_SECONDS * 1000))
 
     async def _tasks(self, replica: Replica, stores: dict[str, Access], ends: asyncio.Event) -> None:
         replicator, shippers = self._workers(replica, stores)
@@ -189,6 +200,7 @@ class Daemon:
                     group.create_task(replicator.run()),
                     group.create_task(self._note_stored(replica)),
                     group.create_task(replica.expire_keys()),
+                    group.create_task(self._troubles.settle(replica)),
                     group.create_task(run_jobs(replica, tasks_of(replica, self._config, shippers, stores))),
                     *(group.create_task(shipper.run()) for shipper in shippers.values()),
                 ]
@@ -341,7 +353,7 @@ async def _snapshots(
     return answer
 
 
-def _first_leaf(group: BaseExceptionGroup[StateError]) -> BaseException:
+def _first_leaf(group: BaseExceptionGroup[Exception]) -> BaseException:
     first = group.exceptions[0]
     return _first_leaf(first) if isinstance(first, BaseExceptionGroup) else first
 

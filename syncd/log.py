@@ -17,11 +17,20 @@ import sys
 from collections.abc import Mapping
 from enum import Enum, StrEnum
 from pathlib import PurePath
+from types import ModuleType
 from typing import Final, Literal, Protocol, TextIO, cast
 
-import structlog
-from structlog.typing import EventDict, FilteringBoundLogger, Processor, WrappedLogger
 from typing_extensions import override
+
+# structlog takes in rich, where it is there, for tracebacks that syncd does not print: 3 MB of a daemon.
+_HIDE_RICH: Final = "rich" not in sys.modules
+if _HIDE_RICH:
+    sys.modules["rich"] = cast("ModuleType", None)
+import structlog  # noqa: E402
+from structlog.typing import EventDict, FilteringBoundLogger, Processor, WrappedLogger  # noqa: E402
+
+if _HIDE_RICH:
+    del sys.modules["rich"]
 
 Format = Literal["auto", "json", "text"]
 Level = Literal["debug", "info", "warning", "error"]
@@ -111,17 +120,28 @@ class Event(StrEnum):
     TARGET_RECOVERED = "target.recovered"
     # A target said no, or cannot promise create-once; someone must act: error, hint, retry_ms.
     TARGET_REFUSED = "target.refused"
-    # Another daemon writes to the same archive: error, hint.
+    # Another daemon writes to the same archive, or holds the claim to it: error.
     TARGET_CONFLICTED = "target.conflicted"
+    # From now on this daemon is the one that writes there: target, claim (its number), generation.
+    TARGET_CLAIMED = "target.claimed"
+    # A copy of this state writes there too, in a generation of its own: target, claim, generation, host.
+    TARGET_SHARED = "target.shared"
+    # An archive was taken over from other daemons: target, claim, closed (generations), left (not closed).
+    TARGET_TAKEN = "target.taken_over"
     # Nothing was to be shipped for the interval of heartbeats, and one was stored: target, seq.
     TARGET_BEAT = "target.beat"
     # The newest objects that the target acknowledged are gone; it begins again with a snapshot: target,
     # missing, head (what it acknowledged last).
     TARGET_ROLLED_BACK = "target.rolled_back"
+    # Objects behind the newest snapshot that the target acknowledged are gone: positions between are lost
+    # there, and the next snapshot leads on. Epochs among them are stored again: target, missing.
+    TARGET_LOST = "target.lost"
     # After a crash, pages were brought from the outbox to the shadow: seq, pages.
     REDO_REPLAYED = "redo.replayed"
     # syncd's own state failed; it is closed and opened again: error, retry_ms.
     STATE_FAILED = "state.failed"
+    # A database's work ended unexpectedly (no memory, say); it begins anew: error, retry_ms.
+    DATABASE_FAILED = "database.failed"
     # A library below us logged a warning or an error: library, message.
     LIBRARY_WARNED = "library.warned"
 
@@ -133,11 +153,9 @@ _WARNINGS: Final = frozenset(
         Event.SOURCE_LOST,
         Event.SOURCE_BUSY,
         Event.SOURCE_AT_RISK,
-    # Objects behind the newest snapshot that the target acknowledged are gone: positions between are lost
-    # there, and the next snapshot leads on. Epochs among them are stored again: target, missing.
-    TARGET_LOST = "target.lost"
         Event.FRAMES_LOST,
         Event.TARGET_FAILED,
+        Event.TARGET_SHARED,
         Event.JOB_FAILED,
         Event.OUTBOX_TRIMMED,
     }
@@ -147,7 +165,9 @@ _ERRORS: Final = frozenset(
         Event.TARGET_REFUSED,
         Event.TARGET_CONFLICTED,
         Event.TARGET_ROLLED_BACK,
+        Event.TARGET_LOST,
         Event.STATE_FAILED,
+        Event.DATABASE_FAILED,
         Event.PRUNE_STOPPED,
         Event.DRILL_FAILED,
         Event.SOURCE_CORRUPT,
@@ -165,7 +185,6 @@ def configure(fmt: Format = "auto", level: Level = "info", *, stream: TextIO | N
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
-        Event.TARGET_LOST,
             keep_plain_data,
             _text_renderer(colors=out.isatty()) if text else structlog.processors.JSONRenderer(),
         ],

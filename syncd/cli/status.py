@@ -3,24 +3,31 @@
 import fcntl
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from syncd.cli.output import age_text, print_json, print_table, size_text
 from syncd.clock import SystemClock
 from syncd.config import Config, find, load
-from syncd.errors import StateError
+from syncd.control import ask
+from syncd.errors import StateError, SyncdError
 from syncd.model import format_time
 from syncd.state import LOCK_FILE, STATE_FILE, Job, Status, TargetState, read_status
+
+_PATIENCE: Final = 3.0  # seconds
 
 
 def run_status(config: Path | None, *, as_json: bool) -> None:
     """Print how far everything is. Raises SyncdError."""
     settings = load(find(config))
     now_ms = SystemClock().now_ms()
+    daemon, troubles = _ask(settings)
     report: dict[str, Any] = {
-        "daemon": "running" if _is_running(settings) else "stopped",
+        "daemon": daemon,
         "databases": {name: _database(settings, name, now_ms) for name in settings.databases},
     }
+    for trouble in troubles:
+        if trouble["database"] in report["databases"]:
+            report["databases"][trouble["database"]] |= {"state": "failing", "error": trouble["error"]}
     if as_json:
         print_json(report)
         return
@@ -140,6 +147,18 @@ def _job(job: Job, now_ms: int) -> dict[str, Any]:
         "age_ms": max(0, now_ms - job.last_ms),
         "detail": job.detail,
     }
+
+
+def _ask(settings: Config) -> tuple[str, list[dict[str, str]]]:
+    """Whether the daemon runs, in a word or two; and its troubles that its state may not tell."""
+    if not _is_running(settings):
+        return "stopped", []
+    try:
+        return "running", ask(settings.state_dir, {"command": "status"}, patience=_PATIENCE) or []
+    except TimeoutError:
+        return "not answering", []
+    except (SyncdError, OSError, ValueError):  # it is just ending
+        return "running", []
 
 
 def _is_running(settings: Config) -> bool:
