@@ -3,15 +3,13 @@
     python -m tests.torture [--minutes 3] [--seed N] [--profile NAME|all] [--store directory|s3|both]
 
 - The minutes are shared by the profiles and stores that were chosen; each finishes what it has begun.
-- Exit 0 if nothing was violated, else 1. Directories of runs with violations stay under `--keep`, if given.
+- Exit 0 if nothing was violated, else 1.
 """
 
 import argparse
 import contextlib
 import random
-import shutil
 import time
-from pathlib import Path
 
 from tests.bench.stats import print_table
 from tests.campaigns.rig import STORES, Depot, open_depot, scratch
@@ -21,8 +19,8 @@ from tests.torture.records import Record
 from tests.torture.run import Run
 
 
-def one(profile: Profile, store: str, depot: Depot, *, seed: int, end: float, record: Record) -> Path | None:
-    """One run; where it found something, its directory is left, and returned."""
+def one(profile: Profile, store: str, depot: Depot, *, seed: int, end: float, record: Record) -> None:
+    """One run."""
     before = len(record.wrong)
     started = time.monotonic()
     with contextlib.ExitStack() as stack:
@@ -35,7 +33,6 @@ def one(profile: Profile, store: str, depot: Depot, *, seed: int, end: float, re
         Run(directory, depot, proxy, profile, seed=seed, record=record).run(end)
         record.seconds += time.monotonic() - started
         print(f"{profile.name} on {store}: {len(record.wrong) - before} violations", flush=True)
-    return None
 
 
 def main() -> int:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
     from tests.torture.world import World
+Words = tuple[str, ...]
 
 
 class Fault:
@@ -19,7 +20,7 @@ class Fault:
     anew: a new generation may begin.
     """
 
-    words: ClassVar[tuple[str, ...]] = ()
+    words: ClassVar[Words] = ()
     logs: ClassVar[bool] = True
     seconds: ClassVar[tuple[float, float]] = (12.0, 16.0)
     style: ClassVar[str] = "single"
@@ -35,7 +36,7 @@ class Fault:
         return "".join(f" {c.lower()}" if c.isupper() else c for c in cls.__name__).strip()
 
     @classmethod
-    def possible(cls, world: "World") -> bool:
+    def possible(cls, world: "World") -> bool:  # noqa: ARG003 -- those that are not always possible look at it
         """Whether this machine and this store can have it."""
         return True
 

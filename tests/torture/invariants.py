@@ -9,6 +9,7 @@
 
 import json
 import os
+import re
 import sqlite3
 import time
 import zlib
@@ -55,6 +56,19 @@ class Watch:
         self._calm = False
         self._anew = True
 
+    @property
+    def brief(self) -> str:
+        """What `status` says, in short."""
+        try:
+            report = json.loads(self.text)
+        except ValueError:
+            return self.text
+        status = report["databases"]["chat"]
+        targets = [
+            (t["state"], t["error"], t["waiting_bytes"], t["stored"]) for t in status["targets"].values()
+        ]
+        return f"{report['daemon']}, {status['state']} {status['error']}, {status['captured']}, {targets}"
+
     def expect(self, fault: Fault | None, *, calm: bool = False) -> None:
         """A fault lasts; or none does, and after `calm` nothing may be wrong any more."""
         self.fault = fault
@@ -83,6 +97,9 @@ class Watch:
         for line in lines:
             self._world.lines.append(line)
             self._world.record.events[line["event"]] += 1
+            if line["event"] == Event.LIBRARY_WARNED:
+                message = re.sub(r"[0-9]+", "N", str(line.get("message")))[:80]
+                self._world.record.events[f"  {line.get('library')}: {message}"] += 1
             if self._calm and self.fault is None and line["event"] in _TROUBLE:
                 self._world.record.blame(f"without a fault: {json.dumps(line)}")
         errors = self._world.directory / "daemon.err"
@@ -120,9 +137,7 @@ class Watch:
         if seen != self._seen or self.loud:
             self._seen, self._moved = seen, now
         elif world.application.is_writing and now - self._moved > SILENCE_SECONDS + _SLACK_SECONDS:
-            self.blame_once(
-                f"no progress for {now - self._moved:.0f} s, and status says all is well: {self.text}"
-            )
+            self.blame_once(f"no progress since {self._moved:.0f}, and all is said to be well: {self.brief}")
 
     def _note(self, status: dict[str, Any]) -> None:
         stored = stored_in(status)

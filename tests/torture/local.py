@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 
 from typing_extensions import override
 
-from tests.torture.faults import Fault
+from tests.torture.faults import Fault, Words
 
 if TYPE_CHECKING:
     from tests.torture.world import World
@@ -42,7 +42,7 @@ class Killed(Fault):
 class Down(Fault):
     """The daemon is dead for a while, and the application goes on."""
 
-    words = ("stopped",)
+    words: ClassVar[Words] = ("stopped",)
     logs = False
     style = ""
 
@@ -58,7 +58,7 @@ class Down(Fault):
 class Frozen(Fault):
     """SIGSTOP."""
 
-    words = ("answer",)
+    words: ClassVar[Words] = ("answer",)
     logs = False
     seconds = (15.0, 60.0)
     style = ""
@@ -155,7 +155,7 @@ class FilesShort(Fault):
 class DiskFull(Fault):
     """The file system of the state directory has no room, or only little."""
 
-    words = ("full", "no space")
+    words: ClassVar[Words] = ("full", "no space")
 
     @classmethod
     @override
@@ -208,27 +208,27 @@ class LayerFault(Fault):
 class WriteErrors(LayerFault):
     """EIO for every write to the state directory."""
 
-    words = ("i/o", "input/output")
+    words: ClassVar[Words] = ("i/o", "input/output")
 
 
 class ReadErrors(LayerFault):
     """EIO for every read from the state directory."""
 
     writing, reading = False, True
-    words = ("i/o", "input/output")
+    words: ClassVar[Words] = ("i/o", "input/output")
 
 
 class ReadOnly(LayerFault):
     """The state's file system was remounted read-only, as ext4 does to itself: EROFS."""
 
     errno = errno.EROFS
-    words = ("read-only", "readonly", "unable to open", "i/o")
+    words: ClassVar[Words] = ("read-only", "readonly", "unable to open", "i/o")
 
 
 class ShadowErrors(LayerFault):
     """EIO for every write to the shadow only."""
 
-    words = ("input/output",)
+    words: ClassVar[Words] = ("input/output",)
 
     @override
     def below(self, world: "World") -> Path:
@@ -238,7 +238,7 @@ class ShadowErrors(LayerFault):
 class ReadOnlyStart(Fault):
     """The daemon is started over a state directory that is mounted read-only."""
 
-    words = ("read-only", "readonly", "stopped")
+    words: ClassVar[Words] = ("read-only", "readonly", "stopped")
     logs = False
     may_end = True
 
@@ -263,7 +263,7 @@ class SourceErrors(LayerFault):
     """EIO for every read of the database's files."""
 
     writing, reading = False, True
-    words = ("input/output",)
+    words: ClassVar[Words] = ("input/output",)
 
     @override
     def below(self, world: "World") -> Path:
@@ -271,11 +271,11 @@ class SourceErrors(LayerFault):
 
 
 class Unreadable(LayerFault):
-    """Its permissions are taken away (to root, who runs this, no mode says no), and the application reopens."""
+    """Its permissions are taken away (no mode stops root, who runs this), and the application reopens."""
 
     errno = errno.EACCES
     writing, opening = False, True
-    words = ("permission denied",)
+    words: ClassVar[Words] = ("permission denied",)
     style = "reopening"
 
     @override
@@ -286,7 +286,7 @@ class Unreadable(LayerFault):
 class Gone(Fault):
     """The application closes its database and deletes it; then it begins a new one."""
 
-    words = ("no such file",)
+    words: ClassVar[Words] = ("no such file",)
     style = ""
 
     @override
@@ -303,7 +303,7 @@ class Gone(Fault):
 class Moved(Fault):
     """The database is moved away, and back later."""
 
-    words = ("no such file",)
+    words: ClassVar[Words] = ("no such file",)
     style = ""
 
     @override

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 
 from typing_extensions import override
 
-from tests.torture.faults import Fault
+from tests.torture.faults import Fault, Words
 
 if TYPE_CHECKING:
     from tests.torture.world import World
@@ -34,74 +34,74 @@ class NetworkFault(Fault):
 class Outage(NetworkFault):
     """Connections are refused."""
 
-    settings = {"outage": True}
-    words = ("connect", "unreachable")
+    settings: ClassVar[dict[str, object]] = {"outage": True}
+    words: ClassVar[Words] = ("connect", "unreachable")
     seconds = (12.0, 40.0)
 
 
 class Hang(NetworkFault):
     """Requests are taken and never answered."""
 
-    settings = {"hang": True}
-    words = ("not answer", "no answer", "timed out", "slow", "does not")
+    settings: ClassVar[dict[str, object]] = {"hang": True}
+    words: ClassVar[Words] = ("not answer", "no answer", "timed out", "slow", "does not")
     seconds = (15.0, 40.0)
 
 
 class Resets(NetworkFault):
     """Most connections are reset."""
 
-    settings = {"reset": 0.7}
+    settings: ClassVar[dict[str, object]] = {"reset": 0.7}
 
 
 class Storm503(NetworkFault):
     """Nearly every request is answered with 503."""
 
-    settings = {"error": 0.95, "codes": [503]}
+    settings: ClassVar[dict[str, object]] = {"error": 0.95, "codes": [503]}
     seconds = (15.0, 30.0)
 
 
 class Storm(NetworkFault):
     """Nearly every request is answered with 429, 500 or 503."""
 
-    settings = {"error": 0.9, "codes": [429, 500, 503]}
+    settings: ClassVar[dict[str, object]] = {"error": 0.9, "codes": [429, 500, 503]}
     seconds = (15.0, 30.0)
 
 
 class Latency(NetworkFault):
     """Half a second before each request is passed on."""
 
-    settings = {"latency_ms": 500.0}
+    settings: ClassVar[dict[str, object]] = {"latency_ms": 500.0}
 
 
 class Narrow(NetworkFault):
     """20 kB a second."""
 
-    settings = {"bandwidth": 20_000.0}
+    settings: ClassVar[dict[str, object]] = {"bandwidth": 20_000.0}
     seconds = (15.0, 30.0)
 
 
 class LostAnswers(NetworkFault):
     """Requests are done, and their answers lost."""
 
-    settings = {"lost_ack": 0.5}
+    settings: ClassVar[dict[str, object]] = {"lost_ack": 0.5}
 
 
 class HeldAnswers(NetworkFault):
     """Requests are done, and never answered."""
 
-    settings = {"held_ack": 0.5}
+    settings: ClassVar[dict[str, object]] = {"held_ack": 0.5}
 
 
 class CutAnswers(NetworkFault):
     """Answers end in the middle."""
 
-    settings = {"cut": 0.6}
+    settings: ClassVar[dict[str, object]] = {"cut": 0.6}
 
 
 class StaleListings(NetworkFault):
     """Listings are those of half a minute ago."""
 
-    settings = {"stale": 30.0}
+    settings: ClassVar[dict[str, object]] = {"stale": 30.0}
 
 
 NETWORK: Final = (

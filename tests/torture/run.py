@@ -111,9 +111,8 @@ class Run:
         seconds = world.until(told, SILENCE_SECONDS + 2.0)
         if seconds is None:
             lines = [line for line in world.lines[since:] if line.get("level") != "info"][-3:]
-            self._record.blame(
-                f"{fault.name()} was not named within {SILENCE_SECONDS:.0f} s: {world.watch.text}; log: {lines}"
-            )
+            sentence = f"{fault.name()} was not named within {SILENCE_SECONDS:.0f} s"
+            self._record.blame(f"{sentence}: {world.watch.brief}; log: {lines}")
         else:
             slowest(self._record.told, fault.name(), seconds)
 
@@ -128,9 +127,8 @@ class Run:
 
         seconds = world.until(resumed, _RESUME_SECONDS)
         if seconds is None:
-            self._record.blame(
-                f"no progress within {_RESUME_SECONDS:.0f} s of the end of {fault.name()}: {world.watch.text}"
-            )
+            sentence = f"no progress within {_RESUME_SECONDS:.0f} s of the end of {fault.name()}"
+            self._record.blame(f"{sentence}: {world.watch.brief}")
         else:
             slowest(self._record.resumed, fault.name(), seconds)
 
@@ -164,7 +162,7 @@ class Run:
             return time.monotonic() - quiet[0] > 1.5
 
         if world.until(level, _LEVEL_SECONDS) is None:
-            self._record.blame(f"not everything was stored in {_LEVEL_SECONDS:.0f} s: {world.watch.text}")
+            self._record.blame(f"not everything was stored in {_LEVEL_SECONDS:.0f} s: {world.watch.brief}")
             return
         world.watch.expect(None, calm=True)
         truth = fold(world.database, _made(world.directory / "fold"))

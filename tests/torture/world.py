@@ -106,10 +106,10 @@ class World:
     def until(self, done: Callable[[], bool], seconds: float) -> float | None:
         """Look until `done`; after how many seconds it was, None where not in time."""
         started = time.monotonic()
-        while (passed := time.monotonic() - started) < seconds:
+        while time.monotonic() - started < seconds:
             self.watch.look()
             if done():
-                return passed
+                return time.monotonic() - started
             time.sleep(_STEP)
         return None
 

@@ -60,6 +60,8 @@ def serve(ledger: Ledger, rng: Random) -> None:
                 ledger.close()
                 _say(_report(ledger))
                 return
+            case _:
+                pass
         _say(_report(ledger))
 
 
