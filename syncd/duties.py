@@ -1,11 +1,13 @@
 """What the calendar does for one database: snapshots, prunes, drills, checks of the source.
 
-What it cannot do for want of room, say, is a failure of that job; capture and shipping go on.
+What it cannot do for want of room, say, is a failure of that job; capture and shipping go on. A drill that
+finds the newest of a target damaged has the daemon mend it: with a snapshot that builds on nothing there.
 """
 
 import asyncio
 import random
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import partial
 from typing import Final
 
@@ -16,14 +18,22 @@ from syncd.config.passphrase import read_passphrase
 from syncd.drill import drill
 from syncd.envelope.identity import unprotect
 from syncd.envelope.keys import Identity
-from syncd.errors import SourceCorrupt, StateError, StoreRefused, SyncdError
+from syncd.errors import (
+    ArchiveError,
+    FormatVersionError,
+    NoRestorePoint,
+    SourceCorrupt,
+    StateError,
+    StoreRefused,
+    SyncdError,
+)
 from syncd.jobs import Task
 from syncd.prune import Report, prune
 from syncd.replica import Replica
 from syncd.ship import Shipper
 from syncd.store.base import Store
 from syncd.store.iam import Role
-from syncd.verify import check_shadow
+from syncd.verify import check_shadow, verify
 
 _RANDOM: Final = random.SystemRandom()
 
@@ -46,7 +56,7 @@ def tasks_of(
             Task(
                 f"drill {target}",
                 config.drill.schedule,
-                partial(_drill, replica, target, access.restorer, config.drill),
+                partial(_drill, replica, shipper, target, access.restorer, config.drill),
             ),
         ]
     return tasks
@@ -80,7 +90,7 @@ async def _pruned(replica: Replica, store: Store, retention: Retention) -> Repor
     )
 
 
-async def _drill(replica: Replica, target: str, store: Store, settings: Drill) -> str:
+async def _drill(replica: Replica, shipper: Shipper, target: str, store: Store, settings: Drill) -> str:
     outcome = await drill(
         store,
         database=replica.name,
@@ -91,9 +101,25 @@ async def _drill(replica: Replica, target: str, store: Store, settings: Drill) -
         scratch=replica.shadow.path.parent,
         rng=_RANDOM,
     )
-    if outcome.error is not None:
-        raise explained(_of_the_job(outcome.error), target, Role.RESTORER)
+    error = outcome.error
+    if isinstance(error, ArchiveError | NoRestorePoint) and not isinstance(error, FormatVersionError):
+        raise ArchiveError(f"{error.message}; {await _mended(replica, shipper, store)}", hint=error.hint)
+    if error is not None:
+        raise explained(_of_the_job(error), target, Role.RESTORER)
     return outcome.summary
+
+
+async def _mended(replica: Replica, shipper: Shipper, store: Store) -> str:
+    """Where what is newest is damaged or missing, a snapshot that makes no use of it; says so."""
+    verify_key = replica.sealing.signing_key.verify_key
+    with suppress(NoRestorePoint):
+        report = await verify(store, database=replica.name, verify_key=verify_key, newest=True, rng=_RANDOM)
+        if not report.findings:
+            return "what is newest there is whole"
+    taken = await shipper.snapshot("a drill failed", whole=True)
+    if taken is None:
+        return "the target begins again with a snapshot"
+    return f"a whole new snapshot was taken, and from seq {taken.seq} on positions can be restored"
 
 
 async def _identity(settings: Drill) -> Identity | None:
