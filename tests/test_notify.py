@@ -88,7 +88,7 @@ def test_a_manager_that_does_not_read_is_not_waited_for(
         (None, None, None),
         ("60000000", None, 30.0),
         ("60000000", "", 30.0),
-        ("60000000", str(os.getpid()), 30.0),
+        pytest.param("60000000", str(os.getpid()), 30.0, id="this process"),
         ("1500000", None, 0.75),
         ("60000000", "1", None),
         ("0", None, None),

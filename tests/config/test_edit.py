@@ -83,7 +83,7 @@ def test_any_choice_is_what_is_read_back(order: list[int], count: int) -> None:
         "[keys]\nrecipients = 5",
         "[keys]\n",
         "[keys\n",
-        f'keys = {{ recipients = ["{SHORT[0]}"] }}',
+        pytest.param(f'keys = {{ recipients = ["{SHORT[0]}"] }}', id="inline"),
     ],
 )
 def test_a_file_in_which_they_cannot_be_changed(text: str) -> None:

@@ -88,7 +88,9 @@ def test_a_variable_names_the_file(recipient: str, tmp_path: Path, monkeypatch: 
         read_signing_key(keys(recipient, "/etc/syncd/none"))
 
 
-@pytest.mark.parametrize("text", ["", "syncd-signing-AAAA", KEY.verify_key.to_text()])
+@pytest.mark.parametrize(
+    "text", ["", "syncd-signing-AAAA", KEY.verify_key.to_text()], ids=["empty", "short", "public"]
+)
 def test_what_is_no_key_is_not_shown(recipient: str, file: Path, text: str) -> None:
     written(file, 0o600, text)
     with pytest.raises(ConfigError, match="is not a signing key") as caught:

@@ -15,7 +15,9 @@ from tests.verbs.prunable import Archive
 
 
 @pytest.mark.parametrize("dry_run", [False, True])
-@pytest.mark.parametrize("name", [hold_name(new_mark_id(START_MS)), lease_name(new_mark_id(START_MS))])
+@pytest.mark.parametrize(
+    "name", [hold_name(new_mark_id(START_MS)), lease_name(new_mark_id(START_MS))], ids=["hold", "lease"]
+)
 async def test_a_damaged_mark_stops_the_run(archive: Archive, name: str, dry_run: bool) -> None:
     archive.add(name, b"syncd")
     before = dict(archive.held)
