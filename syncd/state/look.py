@@ -26,19 +26,30 @@ def note_job(path: Path, job: Job) -> None:
 def read_status(path: Path) -> Status:
     """Look at a state from outside, daemon running or not, or just making its state. Raises StateError."""
     try:
-        connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=5)
         try:
-            connection.execute("BEGIN")
-            if not connection.execute("PRAGMA user_version").fetchone()[0]:
-                return Status(None, "", "new", "", 0, ())
-            chain = connection.execute("SELECT * FROM chain").fetchone()
-            source = connection.execute("SELECT path, state, error, error_ms FROM source").fetchone()
-            jobs = connection.execute("SELECT name, last_ms, ok, detail FROM job ORDER BY name").fetchall()
-            targets = connection.execute(TARGETS_QUERY + " WHERE t.in_use ORDER BY t.name").fetchall()
-        finally:
-            connection.close()
+            found = _read(path, "mode=ro")
+        except sqlite3.OperationalError as e:
+            # On a read-only file system SQLite cannot make the files that it wants beside one in WAL mode.
+            if e.sqlite_errorcode != sqlite3.SQLITE_CANTOPEN or path.with_name(path.name + "-wal").exists():
+                raise
+            found = _read(path, "immutable=1")
     except sqlite3.Error as e:
         raise StateError(f"{path} cannot be read: {e}", hint="has `syncd run` been started once?") from e
+    return found
+
+
+def _read(path: Path, how: str) -> Status:
+    connection = sqlite3.connect(f"{path.absolute().as_uri()}?{how}", uri=True, timeout=5)
+    try:
+        connection.execute("BEGIN")
+        if not connection.execute("PRAGMA user_version").fetchone()[0]:
+            return Status(None, "", "new", "", 0, ())
+        chain = connection.execute("SELECT * FROM chain").fetchone()
+        source = connection.execute("SELECT path, state, error, error_ms FROM source").fetchone()
+        jobs = connection.execute("SELECT name, last_ms, ok, detail FROM job ORDER BY name").fetchall()
+        targets = connection.execute(TARGETS_QUERY + " WHERE t.in_use ORDER BY t.name").fetchall()
+    finally:
+        connection.close()
     database, state, error, error_ms = source or ("", "new", "", 0)
     return Status(
         chain=chain_of(chain) if chain else None,

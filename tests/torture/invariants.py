@@ -106,7 +106,9 @@ class Watch:
         if errors.exists() and errors.stat().st_size > self._stderr:
             text = errors.read_text()[self._stderr :]
             self._stderr = errors.stat().st_size
-            self._world.record.blame(f"the daemon wrote to stderr, during {self._during()}: {text[-3000:]}")
+            self._world.lines += [{"level": "error", "stderr": line} for line in text.splitlines()]
+            if "Traceback" in text or self.fault is None or not self.fault.may_end:
+                self._world.record.blame(f"stderr, during {self._during()}: {text[-3000:]}")
 
     def blame_once(self, sentence: str) -> None:
         if sentence not in self._blamed:

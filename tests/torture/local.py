@@ -238,8 +238,7 @@ class ShadowErrors(LayerFault):
 class ReadOnlyStart(Fault):
     """The daemon is started over a state directory that is mounted read-only."""
 
-    words: ClassVar[Words] = ("read-only", "readonly", "stopped")
-    logs = False
+    words: ClassVar[Words] = ("read-only", "stopped")
     may_end = True
 
     @classmethod
@@ -251,12 +250,12 @@ class ReadOnlyStart(Fault):
     def begin(self, world: "World") -> None:
         world.stop()
         time.sleep(0.2)
-        world.mount.write_protect(True)
+        world.mount.write_protect(protected=True)
         world.start()
 
     @override
     def end(self, world: "World") -> None:
-        world.mount.write_protect(False)
+        world.mount.write_protect(protected=False)
 
 
 class SourceErrors(LayerFault):
@@ -286,7 +285,7 @@ class Unreadable(LayerFault):
 class Gone(Fault):
     """The application closes its database and deletes it; then it begins a new one."""
 
-    words: ClassVar[Words] = ("no such file",)
+    words: ClassVar[Words] = ("does not exist",)
     style = ""
 
     @override
@@ -303,7 +302,7 @@ class Gone(Fault):
 class Moved(Fault):
     """The database is moved away, and back later."""
 
-    words: ClassVar[Words] = ("no such file",)
+    words: ClassVar[Words] = ("does not exist",)
     style = ""
 
     @override

@@ -40,7 +40,7 @@ class Mount:
         """As large as it was in the beginning."""
         self._resize(self._size)
 
-    def write_protect(self, protected: bool) -> bool:
+    def write_protect(self, *, protected: bool) -> bool:
         """Remount; False where a file is open for writing there."""
         return not _run("mount", "-o", "remount,ro" if protected else "remount,rw", self.path)
 
