@@ -26,6 +26,7 @@ from syncd.envelope.epoch import (
 from syncd.envelope.keys import Identity, Recipient, SigningKey, VerifyKey
 from syncd.errors import ArchiveError
 from syncd.format.bundle import Bundle, decode_bundle, encode_bundle_body
+from syncd.format.claim import Claim, decode_claim, encode_claim_body
 from syncd.format.delta import Delta, SealedDelta, decode_delta, encode_delta
 from syncd.format.epoch import EpochObject, Wrap, decode_epoch, encode_epoch, encode_epoch_body
 from syncd.format.heartbeat import Heartbeat, decode_heartbeat, encode_heartbeat_body
@@ -39,6 +40,7 @@ from syncd.format.manifest import (
 from syncd.format.marks import Mark, Tombstone, decode_hold, decode_lease, decode_tombstone, encode_mark
 from syncd.format.names import (
     GENERATIONS,
+    claim_name,
     deltas_name,
     epoch_name,
     hold_name,
@@ -54,6 +56,7 @@ _BUNDLE_DOMAIN: Final = b"syncd v1 bundle\0"
 _MANIFEST_DOMAIN: Final = b"syncd v1 manifest\0"
 _HEARTBEAT_DOMAIN: Final = b"syncd v1 heartbeat\0"
 _HOLD_DOMAIN: Final = b"syncd v1 hold\0"
+_CLAIM_DOMAIN: Final = b"syncd v1 claim\0"
 
 
 def new_epoch(
@@ -263,6 +266,22 @@ def read_heartbeat(raw: bytes, *, name: str, database: str | None, verify_key: V
         verify_key.verify(signed, signature, domain=_HEARTBEAT_DOMAIN, what="the heartbeat")
         _expect("database", beat.database, database)
         return beat
+
+
+def sign_claim(signing_key: SigningKey, claim: Claim) -> bytes:
+    """The object of a claim; the same bytes each time."""
+    body = encode_claim_body(claim)
+    return body + signing_key.sign(body, domain=_CLAIM_DOMAIN)
+
+
+def read_claim(raw: bytes, *, number: int, database: str | None, verify_key: VerifyKey) -> Claim:
+    """A claim whose signature is right. Raises ArchiveError."""
+    with _naming(claim_name(number)):
+        claim, signed, signature = decode_claim(raw)
+        verify_key.verify(signed, signature, domain=_CLAIM_DOMAIN, what="the claim")
+        _expect("database", claim.database, database)
+        _expect("number", claim.number, number)
+        return claim
 
 
 def _expect(field: str, found: object, asked: object) -> None:

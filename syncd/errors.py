@@ -18,6 +18,7 @@
     |-- WouldOverwrite              17   a file is there already
     |-- StateError                  19   syncd's own state is damaged, or in use
     |-- ConflictError               20   another daemon writes to this archive
+    |   `-- ArchiveClaimed          20   and holds the claim to it
     `-- ClockError                  21   this host's clock and the store's disagree
 
 The number is the process's exit code (2 is a usage error of the command line). `hint` tells the
@@ -152,6 +153,10 @@ class ConflictError(SyncdError):
     """Another daemon writes to the same archive."""
 
     exit_code = 20
+
+
+class ArchiveClaimed(ConflictError):
+    """Another daemon claimed the archive, or took it over: nothing is written until someone decides."""
 
 
 class ClockError(SyncdError):

@@ -86,7 +86,7 @@ async def read_bundles(
     for bundle in bundles:
         with suppress(ArchiveError, ObjectNotFound):
             read = await _read(store, bundle, database, verify_key)
-            epochs = read.deltas[0].epoch, read.deltas[-1].epoch
+            epochs = (read.deltas[0].epoch, read.deltas[-1].epoch) if read.deltas else None
             known[bundle] = replace(bundle, last_seq=read.last_seq, epochs=epochs)
     return replace(inventory, bundles=tuple(known.get(b, b) for b in inventory.bundles))
 

@@ -17,6 +17,7 @@ from syncd.envelope.keys import Identity, Recipient, VerifyKey
 from syncd.errors import ArchiveError, IdentityError, NoRestorePoint, ObjectNotFound
 from syncd.format.names import (
     GENERATIONS,
+    MAX_EPOCH,
     deltas_dir,
     epoch_name,
     epochs_dir,
@@ -116,7 +117,8 @@ async def last_seq(
     reader = Reader(store, identity=None, verify_key=verify_key, database=database)
 
     async def epoch_of_bundle(seq: int) -> int:
-        return (await reader.bundle(generation, seq)).deltas[0].epoch
+        deltas = (await reader.bundle(generation, seq)).deltas
+        return deltas[0].epoch if deltas else MAX_EPOCH  # a closing stands behind all deltas
 
     async def epoch_of_snapshot(seq: int) -> int:
         return (await reader.manifest(generation, seq)).epoch

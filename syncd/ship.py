@@ -7,6 +7,8 @@
 - At its start and at every snapshot it looks whether what was acknowledged is still there, see `lookback`.
 - What a retry can help is retried with a growing delay, visible in `status`; the rest parks the target.
   No target holds another back.
+- Nothing is written to a target that another daemon claimed. One that was taken over is parked: where our
+  next bundle belongs is a closing.
 - Another daemon's object ends the generation: both histories stay, each under its own.
 """
 
@@ -18,7 +20,16 @@ from typing import Final
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, wait_random_exponential
 
 from syncd.archive import read_bundle, sign_bundle, sign_heartbeat
-from syncd.errors import ArchiveError, ConflictError, ObjectExists, StoreError, StoreRefused, SyncdError
+from syncd.claims import Standing, place_of
+from syncd.errors import (
+    ArchiveClaimed,
+    ArchiveError,
+    ConflictError,
+    ObjectExists,
+    StoreError,
+    StoreRefused,
+    SyncdError,
+)
 from syncd.format.bundle import Bundle
 from syncd.format.head import Head
 from syncd.format.heartbeat import Heartbeat
@@ -28,9 +39,10 @@ from syncd.lookback import LookBack
 from syncd.marks import new_mark_id
 from syncd.replica import Replica
 from syncd.snapshot import Snapshot, conflict, read_back, ship_epochs, take_snapshot
-from syncd.state import CONFLICT, Outgoing, Stored
+from syncd.state import CLAIMED, CONFLICT, Outgoing, Stored
 from syncd.store.base import Store
 from syncd.store.probe import probe
+from syncd.takeover import Taken, take_over
 
 _BUNDLE_BYTES: Final = 4 << 20
 _LONGEST_DELAY: Final = 60.0
@@ -62,6 +74,17 @@ class Shipper:
         self._replica = replica
         self._target = target
         self.store = store
+        self._standing = Standing(
+            store,
+            target,
+            state=replica.state,
+            database=replica.name,
+            signing_key=replica.sealing.signing_key,
+            clock=replica.clock,
+            log=replica.log,
+            place=place_of(replica.shadow.path.parent),
+        )
+        self._taken_over = asyncio.Event()
         self._probed = False
         self._lookback = LookBack(replica, target, store)
         self._looked = False
@@ -93,6 +116,10 @@ class Shipper:
                 await self._idle()
         except StoreError as e:
             await self._park("refused", e, Event.TARGET_REFUSED)
+        except ArchiveClaimed as e:
+            await self._park(CLAIMED, e, Event.TARGET_CONFLICTED)
+            await self._taken_over.wait()
+            raise
         except ConflictError as e:
             await self._park(CONFLICT, e, Event.TARGET_CONFLICTED)
             raise
@@ -126,6 +153,7 @@ class Shipper:
         chain, target = replica.chain, await replica.state.target(self._target)
         if chain is None or target.cursor is None or target.snapshot is None or target.cursor < chain.seq:
             return
+        await self._standing.look()
         now_ms = replica.clock.now_ms()
         beat = Heartbeat(replica.name, chain.generation, chain.seq, now_ms)
         name = heartbeat_name(new_mark_id(now_ms))
@@ -143,6 +171,7 @@ class Shipper:
         if not self._probed:
             await probe(self.store)
             self._probed = True
+        await self._secure()
         await self._look_back()
         while await self._step():
             pass
@@ -155,6 +184,23 @@ class Shipper:
         if self._failed:
             self._failed = False
             self._replica.log(Event.TARGET_RECOVERED, target=self._target)
+
+    async def take_over(self, listing: Store) -> Taken:
+        """End what other daemons claimed; then `run` ends too, since a new generation has to begin.
+
+        Raises StoreError, ArchiveClaimed.
+        """
+        taken = await take_over(self._replica, self._target, self.store, self._standing, listing)
+        self._taken_over.set()
+        self._wake.set()
+        return taken
+
+    async def _secure(self) -> None:
+        """Claim the target for what is to be shipped. Raises StoreError, ConflictError."""
+        if self._taken_over.is_set():
+            raise ConflictError(f"{self.store.url} was taken over: a new generation begins")
+        if self._replica.chain is not None:
+            await self._standing.secure(self._replica.chain.generation)
 
     async def _look_back(self) -> None:
         """Once, as soon as there is something to look at. Raises StoreError."""
@@ -183,7 +229,7 @@ class Shipper:
             return False
         if waiting[0].sealed.seq != cursor + 1:  # the outbox was trimmed a moment ago
             return await self._first_snapshot()
-        await ship_epochs(replica, self._target, self.store, replica.chain.generation)
+        await ship_epochs(replica, self._target, self.store, replica.chain.generation, self._standing.look)
         await self._ship_deltas(replica.chain.generation, waiting)
         return True
 
@@ -195,6 +241,7 @@ class Shipper:
         that came later. It has a position of its own even where nothing is new.
         """
         self._looked = False
+        await self._secure()
         await self._look_back()
         async with self._snapshotting:
             if whole:
@@ -209,7 +256,12 @@ class Shipper:
                 if chain is None or target.snapshot in {None, chain.seq}:
                     return None
                 taken = await take_snapshot(
-                    self._replica, self._target, self.store, first=False, reason=reason
+                    self._replica,
+                    self._target,
+                    self.store,
+                    look=self._standing.look,
+                    first=False,
+                    reason=reason,
                 )
                 if taken is not None:
                     self.snapshot_due.clear()
@@ -220,7 +272,12 @@ class Shipper:
         """Begin with the whole database. False where the shadow is not at a boundary just now."""
         async with self._snapshotting:
             taken = await take_snapshot(
-                self._replica, self._target, self.store, first=True, reason="the target begins"
+                self._replica,
+                self._target,
+                self.store,
+                look=self._standing.look,
+                first=True,
+                reason="the target begins",
             )
             return taken is not None
 
@@ -236,7 +293,10 @@ class Shipper:
             await self.store.put(name, raw)
         except ObjectExists as e:
             raw = await read_back(self.store, name)
-            waiting = waiting[: self._already_there(raw, bundle, e)]
+            count = self._already_there(raw, bundle, e)
+            if not count:
+                raise await self._standing.closed() from e
+            waiting = waiting[:count]
         now_ms = replica.clock.now_ms()
         head = Head.of(generation, waiting[-1].sealed.seq, raw)
         self._lookback.acknowledged(generation, first)
@@ -252,7 +312,10 @@ class Shipper:
         )
 
     def _already_there(self, raw: bytes, mine: Bundle, e: ObjectExists) -> int:
-        """Our own deltas, from a shipment whose answer was lost: how many of those that wait now."""
+        """Our own deltas, from a shipment whose answer was lost: how many of those that wait now.
+
+        None where it is a closing.
+        """
         foreign = conflict(self.store, deltas_name(mine.generation, mine.first_seq))
         try:
             there = read_bundle(
@@ -270,7 +333,9 @@ class Shipper:
 
     async def note_error(self, error: SyncdError) -> None:
         """Keep the last error for `status`; and a conflict for the next start."""
-        state = CONFLICT if isinstance(error, ConflictError) else "failing"
+        state = "failing"
+        if isinstance(error, ConflictError):
+            state = CLAIMED if isinstance(error, ArchiveClaimed) else CONFLICT
         await self._replica.state.set_target(self._target, state, str(error), self._replica.clock.now_ms())
 
     async def _note_failure(self, attempt: RetryCallState) -> None:

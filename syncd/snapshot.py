@@ -9,12 +9,14 @@
   those of the last complete snapshot only, which retention always keeps.
 - A manifest that is there already is ours, from a snapshot whose answer was lost or whose process died
   then; otherwise another daemon writes here.
+- In front of everything it creates, and behind the manifest, it looks whether it may still write there.
 - Memory is bounded by a few packs.
 """
 
 import asyncio
 import hashlib
 import os
+from collections.abc import Awaitable, Callable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import Final
@@ -42,6 +44,8 @@ from syncd.source.shadow import View
 from syncd.state import Chain, Known, decode_changes
 from syncd.store.base import Store
 
+Look = Callable[[], Awaitable[None]]
+
 _PACK_BYTES: Final = 4 << 20
 _PACK_LEVEL: Final = 3
 _DEAD_SHARE: Final = 0.375
@@ -64,21 +68,22 @@ class Snapshot:
 
 
 async def take_snapshot(
-    replica: Replica, target: str, store: Store, *, first: bool, reason: str
+    replica: Replica, target: str, store: Store, *, look: Look, first: bool, reason: str
 ) -> Snapshot | None:
     """Store a snapshot of what the shadow holds now. Raises StoreError, ConflictError; then none counts.
 
     None where the shadow is not at a boundary just now. With `first`, deltas are kept for the target from
     this position on.
     """
-    return await _Taking(replica, target, store, first=first, reason=reason).run()
+    return await _Taking(replica, target, store, look, first=first, reason=reason).run()
 
 
-async def ship_epochs(replica: Replica, target: str, store: Store, generation: str) -> None:
+async def ship_epochs(replica: Replica, target: str, store: Store, generation: str, look: Look) -> None:
     """Store the wrapped keys that the target lacks. Raises StoreError, ConflictError."""
     after = (await replica.state.target(target)).epoch
     for number, wrapped in await replica.state.epochs(after):
         name = epoch_name(generation, number)
+        await look()
         try:
             await store.put(name, wrapped)
         except ObjectExists as e:
@@ -110,10 +115,13 @@ def conflict(store: Store, name: str) -> ConflictError:
 class _Taking:
     """One attempt."""
 
-    def __init__(self, replica: Replica, target: str, store: Store, *, first: bool, reason: str) -> None:
+    def __init__(
+        self, replica: Replica, target: str, store: Store, look: Look, *, first: bool, reason: str
+    ) -> None:
         self._replica = replica
         self._target = target
         self._store = store
+        self._look = look
         self._first = first
         self._reason = reason
         self._packs = 0
@@ -125,6 +133,7 @@ class _Taking:
         if before is None:
             return None
         where = Range(before.generation, before.seq, before.seq)
+        await self._look()
         # Packs that no manifest needs yet are left alone while the lease lasts.
         async with lease(self._store, replica.clock, replica.name, Purpose.SNAPSHOT, [where]):
             return await self._run(before)
@@ -162,7 +171,7 @@ class _Taking:
             moved=moved,
             reason=self._reason,
         )
-        await ship_epochs(replica, self._target, self._store, chain.generation)
+        await ship_epochs(replica, self._target, self._store, chain.generation, self._look)
         await self._ship_packs(chain, view, key, packing)
         manifest = await asyncio.to_thread(
             _manifest, chain, packing, database=replica.name, epoch=key.number, now_ms=replica.clock.now_ms()
@@ -199,6 +208,7 @@ class _Taking:
                 await asyncio.wait([travelling])
 
     async def _ship_pack(self, chain: Chain, ref: PackRef, raw: bytes, numbers: Numbers) -> None:
+        await self._look()
         with suppress(ObjectUnread):  # nobody else has this id: it is ours, from a put whose answer was lost
             await self._store.put(pack_name(chain.generation, ref.pack_id), raw)
         await self._replica.state.snapshots.add_pack(
@@ -211,12 +221,14 @@ class _Taking:
         replica = self._replica
         raw = await asyncio.to_thread(seal_manifest, key, replica.sealing.signing_key, manifest, chain.digest)
         name = snapshot_name(chain.generation, chain.seq)
+        await self._look()
         try:
             await self._store.put(name, raw)
         except ObjectExists:
             raw = await read_back(self._store, name)
             manifest = self._ours(raw, manifest)
         self._bytes += len(raw)
+        await self._look()  # who takes over looks for manifests behind its claim: it saw ours, or we see it
         await replica.state.snapshots.end(self._target, manifest, raw, replica.clock.now_ms())
 
     def _ours(self, raw: bytes, mine: Manifest) -> Manifest:

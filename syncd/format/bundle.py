@@ -5,6 +5,8 @@
 - The signature is the last 64 bytes and covers all bytes before it. With it a bundle is a head: the
   daemon's word that the generation reached its last seq.
 - The same deltas give the same bytes: what is put together again after a lost answer is no other object.
+- One without deltas is a closing: whoever takes an archive over creates it under the name of the next bundle,
+  so that whoever wrote the generation finds that name used.
 - An invalid Bundle cannot be made: the constructor raises ValueError, the decoder ArchiveError.
 """
 
@@ -24,39 +26,44 @@ from syncd.format.names import (
 from syncd.format.wire import SIGNATURE_BYTES, ObjectKind, Reader, check_ms, header, varint
 
 MAX_BUNDLE_BYTES: Final = 64 * 1024 * 1024
+MAX_CLOSING_BYTES: Final = 192  # what has a delta is larger: its digest, sealed, takes 115 bytes and more
 
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
     """Deltas of one generation of one database, in order and without a gap.
 
-    `captured_ms` is when the last change of the last delta was seen.
+    `captured_ms` is when the last change of the last delta was seen; of a closing, that of the state it
+    follows. `closes` is the seq that a closing is named by, None where there are deltas.
     """
 
     database: str
     generation: str
     captured_ms: int
     deltas: tuple[SealedDelta, ...]
+    closes: int | None = None
 
     def __post_init__(self) -> None:
         check_database(self.database)
         generation_bytes(self.generation)
         check_ms(self.captured_ms)
-        if not self.deltas:
-            raise ValueError("a bundle has no deltas")
+        if bool(self.deltas) is (self.closes is not None):
+            raise ValueError("a bundle has deltas, or it closes its generation")
+        if self.closes is not None and not 1 <= self.closes <= MAX_SEQ:
+            raise ValueError(f"no delta has seq {self.closes}")
         for seq, delta in enumerate(self.deltas, self.first_seq):
             if delta.seq != seq:
                 raise ValueError(f"delta {delta.seq} stands where {seq} belongs")
 
     @property
     def first_seq(self) -> int:
-        """The seq of the first delta, which names the object."""
-        return self.deltas[0].seq
+        """The seq of the first delta, which names the object; of a closing, that which follows the end."""
+        return self.deltas[0].seq if self.closes is None else self.closes
 
     @property
     def last_seq(self) -> int:
-        """The seq of the last delta."""
-        return self.deltas[-1].seq
+        """The seq of the last delta; of a closing, that of the state it follows."""
+        return self.first_seq + len(self.deltas) - 1
 
 
 def encode_bundle_body(bundle: Bundle) -> bytes:
@@ -92,7 +99,7 @@ def decode_bundle(raw: bytes) -> tuple[Bundle, bytes, bytes]:
             SealedDelta(first + index, reader.varint(most=MAX_EPOCH), reader.sized())
             for index in range(count)
         )
-        bundle = Bundle(database, generation, captured_ms, deltas)
+        bundle = Bundle(database, generation, captured_ms, deltas, None if deltas else first)
     except ValueError as error:
         raise reader.broken(str(error)) from error
     signed = raw[: reader.at]

@@ -8,6 +8,7 @@
     leases/<ULID>
     tombstones/<ULID>
     heartbeats/<ULID>
+    claims/<number, 8 hex digits>
 
 - A generation is a ULID in its canonical spelling: 26 characters, upper case (github.com/ulid/spec).
 - Hex digits are lower case, and numbers are padded: the order of the names is the order of the numbers.
@@ -27,8 +28,10 @@ HOLDS: Final = "holds/"
 LEASES: Final = "leases/"
 TOMBSTONES: Final = "tombstones/"
 HEARTBEATS: Final = "heartbeats/"
+CLAIMS: Final = "claims/"
 MAX_SEQ: Final = (1 << 64) - 1
 MAX_EPOCH: Final = (1 << 32) - 1
+MAX_CLAIM: Final = (1 << 32) - 1
 PACK_ID_BYTES: Final = 16
 GENERATION_BYTES: Final = 16
 
@@ -136,6 +139,11 @@ def heartbeat_name(mark_id: str) -> str:
     return HEARTBEATS + generation_text(generation_bytes(mark_id))
 
 
+def claim_name(number: int) -> str:
+    """Name of a claim; the first one is 1."""
+    return CLAIMS + _fixed(number, MAX_CLAIM, 8)
+
+
 @lru_cache(maxsize=256)
 def generation_ms(generation: str) -> int:
     """When a generation began, in ms, by the clock of the host that named it."""
@@ -184,6 +192,11 @@ def parse_pack_id(name: str) -> bytes:
 
 def parse_epoch(name: str) -> int:
     """The number in the name of an epoch. Raises ArchiveError."""
+    return int(_digits(name, 8), 16)
+
+
+def parse_claim(name: str) -> int:
+    """The number in the name of a claim. Raises ArchiveError."""
     return int(_digits(name, 8), 16)
 
 

@@ -29,6 +29,7 @@ class ObjectKind(Enum):
     LEASE = b"L"
     TOMBSTONE = b"T"
     HEARTBEAT = b"B"
+    CLAIM = b"C"
 
 
 def header(kind: ObjectKind) -> bytes:

@@ -7,9 +7,11 @@
 - `read_status` is for other processes: it opens the database read-only and changes nothing.
 """
 
+from syncd.state.claims import Held
 from syncd.state.database import State, open_state
 from syncd.state.look import note_job, read_status
 from syncd.state.records import (
+    CLAIMED,
     CONFLICT,
     LOCK_FILE,
     SHADOW_FILE,
@@ -25,11 +27,13 @@ from syncd.state.records import (
 from syncd.state.snapshots import Known, decode_changes
 
 __all__ = [
+    "CLAIMED",
     "CONFLICT",
     "LOCK_FILE",
     "SHADOW_FILE",
     "STATE_FILE",
     "Chain",
+    "Held",
     "Job",
     "Known",
     "Outgoing",

@@ -10,6 +10,7 @@ import aiosqlite
 
 from syncd.errors import StateError
 from syncd.format.delta import SealedDelta
+from syncd.state.claims import ClaimTable
 from syncd.state.connection import Connection, Run
 from syncd.state.jobs import JobTable
 from syncd.state.records import (
@@ -26,7 +27,7 @@ from syncd.state.records import (
 )
 from syncd.state.snapshots import SnapshotTables, put_head, trim
 
-_VERSION: Final = 2
+_VERSION: Final = 3
 _MERGE_AFTER: Final = 1024  # deltas
 _KEPT_OF_A_FULL_OUTBOX: Final = 0.75
 _SCHEMA: Final = """
@@ -74,6 +75,13 @@ CREATE TABLE job (
     name TEXT PRIMARY KEY, last_ms INTEGER NOT NULL, ok INTEGER NOT NULL, detail TEXT NOT NULL
 );
 """
+# What version 3 added: claims.
+_THIRD: Final = """
+ALTER TABLE target ADD COLUMN claim INTEGER;
+ALTER TABLE target ADD COLUMN claimed TEXT NOT NULL DEFAULT '';
+ALTER TABLE target ADD COLUMN beside TEXT NOT NULL DEFAULT '';
+"""
+_STEPS: Final = (_SCHEMA, _SECOND, _THIRD)
 
 
 class State:
@@ -83,6 +91,7 @@ class State:
         self._connection = connection
         self.snapshots = SnapshotTables(connection)
         self.jobs = JobTable(connection)
+        self.claims = ClaimTable(connection)
         self._unmerged = 0
         self._outbox_bytes: int | None = None  # at least what is there; counted anew when it matters
 
@@ -317,7 +326,7 @@ async def _prepare(connection: aiosqlite.Connection, path: Path) -> None:
     rows = list(await connection.execute_fetchall("PRAGMA user_version"))
     version = int(rows[0][0])
     if version < _VERSION:
-        missing = _SECOND if version else _SCHEMA + _SECOND
+        missing = "".join(_STEPS[version:])
         await connection.executescript(f"BEGIN; {missing} PRAGMA user_version = {_VERSION}; COMMIT;")
     elif version > _VERSION:
         raise StateError(

@@ -13,6 +13,7 @@ from syncd.model import Digest
 from syncd.policy.packing import Numbers
 
 CONFLICT: Final = "conflict"  # the state of a target to which another daemon wrote our generation
+CLAIMED: Final = "claimed"  # that of one which another daemon holds
 LOCK_FILE: Final = "lock"  # of the whole state directory
 STATE_FILE: Final = "state.db"  # these two in the directory of each database
 SHADOW_FILE: Final = "shadow.db"
@@ -23,7 +24,7 @@ TARGETS_QUERY: Final = (
     "SELECT t.name, t.url, t.cursor, t.snapshot, t.stored, t.stored_ms, t.captured_ms, t.epoch, t.state,"
     " t.error, t.error_ms, t.delta_bytes,"
     " (SELECT coalesce(sum(size), 0) FROM delta d WHERE t.cursor IS NOT NULL AND d.seq > t.cursor),"
-    " t.head, t.head_object"
+    " t.head, t.head_object, t.beside"
     " FROM target t"
 )
 
@@ -82,7 +83,8 @@ class TargetState:
     `cursor` is the last delta it has, or the snapshot being taken for it; None before that. `snapshot`
     is the newest complete one; `stored` the newest boundary that can be restored from there.
     `delta_bytes` were stored since that snapshot. `head` is the newest head that it acknowledged (see
-    format.head), empty before that, and `head_object` the name of its object.
+    format.head), empty before that, and `head_object` the name of its object. `beside` says who else writes
+    there, in a generation of its own.
     """
 
     name: str
@@ -100,6 +102,7 @@ class TargetState:
     waiting_bytes: int = 0
     head: str = ""
     head_object: str = ""
+    beside: str = ""
 
 
 @dataclass(frozen=True, slots=True)

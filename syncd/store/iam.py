@@ -2,8 +2,8 @@
 
 - A role's policy goes to its user or role, and only allows. The bucket's policy only denies: what nobody
   may do, whoever allows it.
-- The writer creates. It reads nothing but what it wrote itself (never a pack), which takes a look where an
-  answer was lost; see adr/0008. It lists nothing and deletes nothing.
+- The writer creates. It reads nothing but claims, and what it wrote itself (never a pack), which takes a look
+  where an answer was lost; see adr/0008. It lists nothing and deletes nothing.
 - Names are those of `format.names`, below each database of the target.
 - `NOTES` says what the policies do not bring about.
 """
@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from typing import Any, Final
 
-from syncd.format.names import GENERATIONS, HEARTBEATS, HOLDS, LEASES, TOMBSTONES
+from syncd.format.names import CLAIMS, GENERATIONS, HEARTBEATS, HOLDS, LEASES, TOMBSTONES
 from syncd.store.probe import PROBE_NAME
 
 SELF_TESTS: Final = "selftest/"
@@ -58,8 +58,9 @@ def role_policy(role: Role, bucket: str, prefix: str, databases: Iterable[str]) 
 def _statements(role: Role, bucket: str, prefix: str, roots: Sequence[str]) -> list[dict[str, Any]]:
     match role:
         case Role.WRITER:
-            creates = (GENERATIONS, HEARTBEATS, LEASES, PROBE_NAME)
-            own = [f"{GENERATIONS}*/{kind}/*" for kind in ("epochs", "deltas", "snapshots")]
+            creates = (CLAIMS, GENERATIONS, HEARTBEATS, LEASES, PROBE_NAME)
+            own = [f"{CLAIMS}*"]
+            own += [f"{GENERATIONS}*/{kind}/*" for kind in ("epochs", "deltas", "snapshots")]
             return [
                 _allow("Create", _CREATE, bucket, roots, tuple(f"{each}*" for each in creates)),
                 _allow("ReadOwn", ("s3:GetObject",), bucket, roots, (*own, PROBE_NAME)),

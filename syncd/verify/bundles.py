@@ -6,6 +6,7 @@
   from the state with the digest before it; at the next snapshot that digest must be the snapshot's.
 - Behind a delta that does not open nothing opens up to the next snapshot.
 - Where a bundle cannot be read, nobody knows where it ended: a hole right behind it is not told.
+- A closing has no deltas, and stands behind a bundle, or right behind a snapshot.
 """
 
 import asyncio
@@ -14,6 +15,7 @@ from dataclasses import dataclass, field
 
 from syncd.archive import read_bundle
 from syncd.errors import ArchiveError
+from syncd.format.bundle import Bundle
 from syncd.format.delta import SealedDelta
 from syncd.format.names import deltas_dir, deltas_name, parse_seq, snapshot_name
 from syncd.model import Digest
@@ -63,7 +65,7 @@ class Bundles:
         async for first, bundle in ahead(self._names(), self._read):
             await self._place(first, bundle)
             if bundle:
-                await asyncio.to_thread(self._open, bundle)
+                await asyncio.to_thread(self._open, bundle.deltas)
         if self._reached is not None:
             self._meet(self._reached)
             await self._look_behind(self._reached)
@@ -87,49 +89,49 @@ class Bundles:
         if before is not None:
             yield before
 
-    async def _read(self, first: int) -> Sequence[SealedDelta]:
-        """The bundle; empty where it cannot be used, and said why."""
+    async def _read(self, first: int) -> Bundle | None:
+        """The bundle; None where it cannot be used, and said why."""
         name = deltas_name(self.generation, first)
         affects = positions_from(first, self.right)
         excused = self.excuses(name, first)
         try:
             raw = await self.scan.fetch_listed(name, affects, excused=excused)
             if raw is None:
-                return ()
+                return None
             bundle = read_bundle(
                 raw,
                 generation=self.generation,
                 first_seq=first,
                 database=self.scan.database,
                 verify_key=self.scan.verify_key,
-            ).deltas
+            )
         except ArchiveError as e:
             self.scan.blame(name, e, affects, excused=excused)
-            return ()
+            return None
         self.scan.report.bundles += 1
-        self.scan.report.deltas += len(bundle)
-        for sealed in bundle:
+        self.scan.report.deltas += len(bundle.deltas)
+        for sealed in bundle.deltas:
             self.uses.add_delta(sealed.epoch, sealed.seq)
         return bundle
 
-    async def _place(self, first: int, bundle: Sequence[SealedDelta]) -> None:
+    async def _place(self, first: int, bundle: Bundle | None) -> None:
         """What stands between the last bundle and this one."""
         if not self._begun:
             self._begun = True
             self._reached = next((seq for seq in self.listed if seq < first), None)
             if self._reached is None and bundle:
-                self._begin(first, bundle[-1].seq)
+                self._begin(first, bundle.last_seq)
         if self._reached is not None and first > self._reached + 1:
-            await self._hole(self._reached, first, bundle[-1].seq if bundle else None)
+            await self._hole(self._reached, first, bundle.last_seq if bundle else None)
         elif self._reached is not None and first <= self._reached:
             self.scan.find(
                 deltas_name(self.generation, first),
                 f"it begins at {first}, but the bundle before it ends at {self._reached}",
                 positions_from(first, self.right),
             )
-        if not bundle:
+        if bundle is None:
             self._digest = None
-        self._reached = bundle[-1].seq if bundle else None
+        self._reached = bundle.last_seq if bundle else None
         self.end = self._reached
 
     def _begin(self, first: int, last: int) -> None:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from syncd.errors import ArchiveError
 from syncd.format import bundle as module
-from syncd.format.bundle import Bundle, decode_bundle, encode_bundle_body
+from syncd.format.bundle import MAX_CLOSING_BYTES, Bundle, decode_bundle, encode_bundle_body
 from syncd.format.delta import SealedDelta
 from syncd.format.names import MAX_EPOCH, MAX_SEQ, generation_bytes
 from syncd.format.wire import MAX_MS, ObjectKind, header, varint
@@ -61,7 +61,7 @@ def test_what_is_read_from_damaged_bytes_spells_the_same_bytes() -> None:
 @pytest.mark.parametrize(
     ("raw", "reason"),
     [
-        (HEAD + varint(1) + varint(5) + varint(0), "no deltas"),
+        (HEAD + varint(0) + varint(5) + varint(0), "no delta has seq 0"),
         (HEAD + varint(1) + varint(5) + varint(9), "9 items cannot follow"),
         (HEAD + varint(1) + varint(MAX_MS + 1) + varint(1) + bytes(4), "no time between"),
         (HEAD + varint(MAX_SEQ) + varint(5) + varint(2) + bytes(4), "pass the largest"),
@@ -85,8 +85,30 @@ def test_the_last_sequence_number_can_be_used() -> None:
 
 @pytest.mark.parametrize("deltas", [(), (DELTAS[0], DELTAS[2]), (DELTAS[0], DELTAS[0]), DELTAS[::-1]])
 def test_only_consecutive_deltas_are_bundled(deltas: tuple[SealedDelta, ...]) -> None:
-    with pytest.raises(ValueError, match=r"no deltas|belongs"):
+    with pytest.raises(ValueError, match=r"has deltas, or|belongs"):
         dataclasses.replace(BUNDLE, deltas=deltas)
+
+
+@given(st.integers(1, MAX_SEQ), st.integers(0, MAX_MS))
+def test_a_closing_comes_back(seq: int, captured_ms: int) -> None:
+    closing = Bundle("x" * 64, GENERATION, captured_ms, (), closes=seq)
+    assert (closing.first_seq, closing.last_seq) == (seq, seq - 1)
+    body = encode_bundle_body(closing)
+    assert decode_bundle(body + SIGNATURE) == (closing, body, SIGNATURE)
+    assert len(body + SIGNATURE) <= MAX_CLOSING_BYTES
+
+
+def test_what_has_a_delta_is_larger_than_a_closing() -> None:
+    """A delta's plaintext has at least 43 bytes, and what is sealed is 72 longer."""
+    least = Bundle("x", GENERATION, 0, (SealedDelta(1, 0, bytes(43 + 72)),))
+    assert len(encode_bundle_body(least) + SIGNATURE) > MAX_CLOSING_BYTES
+
+
+def test_a_bundle_with_deltas_closes_nothing() -> None:
+    with pytest.raises(ValueError, match="has deltas, or it closes"):
+        dataclasses.replace(BUNDLE, closes=700)
+    with pytest.raises(ValueError, match="no delta has seq 0"):
+        Bundle("chat", GENERATION, 0, (), closes=0)
 
 
 @pytest.mark.parametrize(("seq", "epoch"), [(-1, 0), (MAX_SEQ + 1, 0), (0, -1), (0, MAX_EPOCH + 1)])

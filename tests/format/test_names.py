@@ -138,6 +138,15 @@ def test_heartbeats_have_names_like_other_marks() -> None:
         names.heartbeat_name("x")
 
 
+def test_claims_are_numbered() -> None:
+    assert names.claim_name(26) == "claims/0000001a"
+    assert names.parse_claim("claims/0000001a") == 26
+    with pytest.raises(ValueError, match="does not fit"):
+        names.claim_name(names.MAX_CLAIM + 1)
+    with pytest.raises(ArchiveError, match="8 lower-case hex digits"):
+        names.parse_claim("claims/1")
+
+
 @pytest.mark.parametrize("text", ["", "x", "01arz3ndektsv4rrffq69g5fav", "81ARZ3NDEKTSV4RRFFQ69G5FAV"])
 def test_what_is_no_generation(text: str) -> None:
     assert names.is_generation(GENERATION)

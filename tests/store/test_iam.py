@@ -35,6 +35,7 @@ KINDS = {
     "hold": f"{ROOT}holds/01ARZ3NDEKTSV4RRFFQ69G5FAV",
     "tombstone": f"{ROOT}tombstones/01ARZ3NDEKTSV4RRFFQ69G5FAV",
     "selftest": f"{ROOT}{SELF_TESTS}01ARZ3NDEKTSV4RRFFQ69G5FAV/generations/x",
+    "claim": f"{ROOT}claims/00000001",
     "probe": f"{ROOT}{PROBE_NAME}",
 }
 MARKS = {"lease", "hold", "tombstone"}
@@ -44,8 +45,8 @@ ARCHIVE = {"epoch", "delta", "pack", "snapshot"}
 @pytest.mark.parametrize(
     ("role", "action", "kinds"),
     [
-        (Role.WRITER, "s3:PutObject", {*ARCHIVE, "lease", "probe"}),
-        (Role.WRITER, "s3:GetObject", {"epoch", "delta", "snapshot", "probe"}),
+        (Role.WRITER, "s3:PutObject", {*ARCHIVE, "claim", "lease", "probe"}),
+        (Role.WRITER, "s3:GetObject", {"claim", "epoch", "delta", "snapshot", "probe"}),
         (Role.WRITER, "s3:DeleteObject", set()),
         (Role.PRUNER, "s3:PutObject", MARKS),
         (Role.PRUNER, "s3:GetObject", set(KINDS)),

@@ -114,7 +114,13 @@ async def test_what_began_under_an_epoch_ends_under_it(bench: Bench) -> None:
             await put(name, data)
 
         store.put = slow  # type: ignore[method-assign]
-        taking = asyncio.ensure_future(take_snapshot(replica, "main", store, first=True, reason="test"))
+
+        async def look() -> None:
+            """Nobody else writes there."""
+
+        taking = asyncio.ensure_future(
+            take_snapshot(replica, "main", store, look=look, first=True, reason="test")
+        )
         await waiting.wait()
         assert await replica.rotate() == number + 1
         assert any(secret), "the snapshot needs it"

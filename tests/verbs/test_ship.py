@@ -83,7 +83,8 @@ async def test_a_lost_acknowledgement_of_fewer_deltas_than_wait_now(bench: Bench
         await bench.ship(replica)
         bench.sql(ROW)
         await bench.capture(replica)
-        shipper = Shipper(replica, "main", FaultStore(bench.store(), {1: Fault.LOSE_ACK}))
+        # Behind two looks at claims.
+        shipper = Shipper(replica, "main", FaultStore(bench.store(), {3: Fault.LOSE_ACK}))
         shipper._probed = shipper._looked = True
         with pytest.raises(StoreUnavailable):
             await shipper.ship()

@@ -8,13 +8,13 @@ from typing_extensions import override
 
 from syncd import snapshot
 from syncd.errors import ConflictError, ObjectUnread, StoreRefused, StoreUnavailable
-from syncd.format.names import LEASES
+from syncd.format.names import LEASES, claim_name
 from syncd.ship import Shipper
 from syncd.store.memory import Held
 from tests.support.limits import LimitedStore
 from tests.verbs.bench import Bench
 
-_OWN = re.compile(r"generations/[^/]+/(?:epochs|deltas|snapshots)/[^/]+|\.syncd-probe")
+_OWN = re.compile(r"generations/[^/]+/(?:epochs|deltas|snapshots)/[^/]+|claims/[^/]+|\.syncd-probe")
 
 
 class Losing(LimitedStore):
@@ -72,7 +72,8 @@ async def test_it_creates_and_nothing_else(bench: Bench) -> None:
         assert (await bench.restore(seq=seq))[1] == truth
     # What it tried beyond: leases go by themselves, packs are taken for what they are.
     assert {what for what, _ in store.refused} <= {"get", "list", "delete"}
-    assert {name for what, name in store.refused if what == "get"} == {".syncd-probe"}
+    read = {name for what, name in store.refused if what == "get"}
+    assert read == {".syncd-probe", claim_name(1), claim_name(2)}
     assert all(name.startswith(LEASES) for what, name in store.refused if what == "delete")
     assert [name for name in bench.held if name.startswith(LEASES)]
 
