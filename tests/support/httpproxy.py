@@ -91,11 +91,11 @@ class HttpProxy(Proxy):
 
     @override
     async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        upstream = _Upstream(self._port)
+        upstream = Upstream(self._port)
         try:
             while request := await read_request(reader, writer, self._pace):
                 self.requests[request.method] += 1
-                answer, whole = await self._answer_to(request, upstream)
+                answer, whole = await self.answer_to(request, upstream)
                 await self._send(answer.raw if whole else answer.raw[: -(len(answer.body) + 1) // 2], writer)
                 if answer.closes or request.closes or not whole:
                     break
@@ -105,7 +105,7 @@ class HttpProxy(Proxy):
             writer.close()
             upstream.close()
 
-    async def _answer_to(self, request: Message, upstream: "_Upstream") -> tuple[Message, bool]:
+    async def answer_to(self, request: Message, upstream: "Upstream") -> tuple[Message, bool]:
         """What the client gets, and whether the whole of it. Raises Broken where that is a reset."""
         changed = self._changed
         await self._delay(request)
@@ -202,7 +202,7 @@ class HttpProxy(Proxy):
             await asyncio.sleep(self._free_at - now)
 
 
-class _Upstream:
+class Upstream:
     """The connection to the server that belongs to one of a client; made again where the server ended it."""
 
     def __init__(self, port: int) -> None:

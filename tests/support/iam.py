@@ -3,7 +3,7 @@
 - `as_user` makes a user with a policy on a server that enforces it (SeaweedFS).
 - `allowed` decides as AWS documents it: a Deny that matches wins, else an Allow that matches, else nothing.
   It knows what `syncd policy` prints and fails on anything else. No server at hand knows the condition key
-  s3:if-none-match; this is a model of the one that does.
+  s3:if-none-match; this is a model of the one that does, put before a server by `tests.support.gateway`.
 """
 
 import json
@@ -45,6 +45,14 @@ def allowed(policies: Iterable[Policy], action: str, resource: str, context: Map
         if _matches(statement, action, resource, context)
     }
     return effects == {"Allow"}
+
+
+def denied(policy: Policy, action: str, resource: str, context: Mapping[str, str]) -> bool:
+    """Whether a policy, such as a bucket's, forbids a request, whoever allows it."""
+    return any(
+        statement["Effect"] == "Deny" and _matches(statement, action, resource, context)
+        for statement in policy["Statement"]
+    )
 
 
 def _matches(statement: Mapping[str, Any], action: str, resource: str, context: Mapping[str, str]) -> bool:

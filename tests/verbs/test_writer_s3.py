@@ -1,5 +1,6 @@
 """The whole writer's path against a real server that enforces what `syncd policy` prints."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, closing
@@ -23,6 +24,7 @@ from syncd.store.probe import probe
 from syncd.store.s3 import S3Store
 from tests.support.fakes import SIGNING_KEY
 from tests.support.faultproxy import Fault, FaultProxy
+from tests.support.gateway import Gateway
 from tests.support.iam import as_user
 from tests.support.servers import BUCKET, S3Server, s3_environ
 from tests.verbs.bench import NAME, Bench
@@ -188,12 +190,12 @@ async def pruned(bench: Bench, store: S3Store) -> None:
     )
 
 
-def thief(server: S3Server) -> Any:
+def thief(url: str) -> Any:
     """A plain client with the writer's credentials."""
     return botocore.session.Session(profile="writer").create_client(
         "s3",
         region_name="us-east-1",
-        endpoint_url=server.endpoint_url,
+        endpoint_url=url,
         config=Config(s3={"addressing_style": "path"}),
     )
 
@@ -215,11 +217,7 @@ def refusals(client: Any, key: str) -> dict[str, str]:
         ),
         "drop": lambda: client.delete_bucket(Bucket=BUCKET),
     }
-    found = {}
-    for what, call in calls.items():
-        with pytest.raises(ClientError) as caught:
-            call()
-        found[what] = caught.value.response["Error"]["Code"]
+    found = {what: refusal(call) for what, call in calls.items()}
     # Deletes of many at once are answered one by one.
     several = client.delete_objects(Bucket=BUCKET, Delete={"Objects": [{"Key": key}]})
     found["delete many"] = several["Errors"][0]["Code"]
@@ -234,12 +232,59 @@ async def test_the_server_refuses_to_delete_and_the_rest(
         await Shipper(replica, "main", store).ship()
     rows = emptied.list_objects_v2(Bucket=BUCKET, Prefix=f"roles/{NAME}/generations/")["Contents"]
     (key,) = (row["Key"] for row in rows if "/packs/" in row["Key"])
-    with closing(thief(seaweedfs)) as client:
+    with closing(thief(seaweedfs.endpoint_url)) as client:
         found = refusals(client, key)
     assert found.pop("create again") == "PreconditionFailed"
     assert set(found.values()) == {"AccessDenied"}
     async with opened(seaweedfs, Role.RESTORER) as store:
         assert (await bench.restore(store=store))[1] == bench.truth[0]
+
+
+async def test_nobody_overwrites_behind_a_gateway_that_enforces_the_printed_bucket_policy(
+    bench: Bench, seaweedfs: S3Server
+) -> None:
+    """The writer's whole way, and a thief's, over the wire; see tests.support.gateway for what is real."""
+    bench.sql(*["INSERT INTO t (a) VALUES (randomblob(20000))"] * 3)
+    async with Gateway(seaweedfs.port, bucket_policy(BUCKET, "roles/")) as gateway:
+        async with opened(seaweedfs, Role.WRITER, url=gateway.url) as store, bench.replica() as replica:
+            await bench.capture(replica)
+            shipper = Shipper(replica, "main", store)
+            await shipper.ship()
+            await grow(bench, shipper)
+            assert await shipper.snapshot("test") is not None
+        assert gateway.refused == []
+        names = gateway.created
+        assert {name.split("/")[6] for name in names if "/generations/" in name} >= {"packs", "deltas"}
+        found = await asyncio.to_thread(overwrites, gateway.url, names[-1].removeprefix(f"/{BUCKET}/"))
+        assert found == {"overwrite": "AccessDenied", "in parts": "AccessDenied", "delete": "AccessDenied"}
+        assert len(gateway.refused) == 2
+    async with opened(seaweedfs, Role.RESTORER) as store:
+        for seq, truth in bench.truth.items():
+            assert (await bench.restore(seq=seq, store=store))[1] == truth
+
+
+def overwrites(url: str, key: str) -> dict[str, str]:
+    """What is said to a thief of the writer's credentials who would change or delete what is there."""
+
+    def in_parts() -> None:
+        upload = client.create_multipart_upload(Bucket=BUCKET, Key=key)["UploadId"]
+        part = client.upload_part(Bucket=BUCKET, Key=key, UploadId=upload, PartNumber=1, Body=b"x")
+        parts = {"Parts": [{"ETag": part["ETag"], "PartNumber": 1}]}
+        client.complete_multipart_upload(Bucket=BUCKET, Key=key, UploadId=upload, MultipartUpload=parts)
+
+    with closing(thief(url)) as client:
+        calls: dict[str, Callable[[], object]] = {
+            "overwrite": lambda: client.put_object(Bucket=BUCKET, Key=key, Body=b"x"),
+            "in parts": in_parts,
+            "delete": lambda: client.delete_object(Bucket=BUCKET, Key=key),
+        }
+        return {what: refusal(call) for what, call in calls.items()}
+
+
+def refusal(call: Callable[[], object]) -> str:
+    with pytest.raises(ClientError) as caught:
+        call()
+    return str(caught.value.response["Error"]["Code"])
 
 
 def test_overwriting_passes_where_the_server_does_not_know_the_condition(
@@ -253,7 +298,7 @@ def test_overwriting_passes_where_the_server_does_not_know_the_condition(
     emptied.put_object(Bucket=BUCKET, Key=key, Body=b"first")
     emptied.put_bucket_policy(Bucket=BUCKET, Policy=policy)
     try:
-        with closing(thief(seaweedfs)) as client:
+        with closing(thief(seaweedfs.endpoint_url)) as client:
             client.put_object(Bucket=BUCKET, Key=key, Body=b"second")
     finally:
         emptied.delete_bucket_policy(Bucket=BUCKET)
