@@ -1,6 +1,8 @@
 """Where a restored database goes: first to a temporary file beside it, and only whole under its name.
 
 - Never over an existing file, nor beside a stale log of it, unless told to.
+- What has its final name stays so after a power cut; a stale log that was removed does not come back to it.
+- What a killed restore left is removed by the next one to the same file.
 """
 
 import contextlib
@@ -10,8 +12,9 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
+from syncd.durable import partial_file, sync_directory
 from syncd.errors import ConfigError, StateError, WouldOverwrite
 from syncd.model import Digest
 from syncd.source.shadow import Shadow
@@ -68,36 +71,60 @@ def check_destination(to: Path, *, force: bool) -> None:
 
 @contextlib.contextmanager
 def partial_beside(to: Path) -> Iterator[Path]:
-    """A new file of mode 0600 in the directory of `to`, gone afterwards unless it was published."""
-    try:
-        fd, name = tempfile.mkstemp(prefix=f".{to.name}.", suffix=".partial", dir=to.parent)
-    except OSError as e:
-        raise ConfigError(f"{to.parent} cannot be written: {e.strerror}", hint="choose another --to") from e
-    os.close(fd)
-    partial = Path(name)
-    try:
+    """A new file of mode 0600 in the directory of `to`, gone afterwards unless it was published.
+
+    Raises ConfigError.
+    """
+    with contextlib.ExitStack() as stack:
+        try:
+            _, partial = stack.enter_context(partial_file(to))
+        except OSError as e:
+            raise _unwritable(to.parent, e) from e
         yield partial
+
+
+@contextlib.contextmanager
+def spooled(directory: Path) -> Iterator[BinaryIO]:
+    """An unnamed temporary file there. Raises ConfigError."""
+    try:
+        file = tempfile.TemporaryFile(dir=directory)  # noqa: SIM115 - closed below
+    except OSError as e:
+        raise _unwritable(directory, e) from e
+    try:
+        yield file
     finally:
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # what it could not write is wanted no more
+            file.close()
 
 
 def publish(partial: Path, to: Path, *, force: bool) -> None:
-    """Give the finished file its name; what a stale log beside it would do to it is prevented."""
-    if force:
-        for suffix in _SIDE_FILES:
-            Path(f"{to}{suffix}").unlink(missing_ok=True)
-        partial.replace(to)
-    else:
-        try:
-            to.hardlink_to(partial)
-        except FileExistsError as e:
-            raise WouldOverwrite(f"{to} exists", hint="it appeared during the restore") from e
-        except OSError as e:
-            if e.errno not in {errno.EPERM, errno.ENOTSUP, errno.EMLINK}:
-                raise
-            partial.rename(to)  # no hard links here; the name was free a moment ago
-    directory = os.open(to.parent, os.O_RDONLY)
+    """Give the finished file its name; what a stale log beside it would do to it is prevented.
+
+    Raises WouldOverwrite, ConfigError.
+    """
     try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
+        if force:
+            for suffix in _SIDE_FILES:
+                Path(f"{to}{suffix}").unlink(missing_ok=True)
+            sync_directory(to.parent)
+            partial.replace(to)
+        else:
+            _link(partial, to)
+        sync_directory(to.parent)
+    except OSError as e:
+        raise _unwritable(to.parent, e) from e
+
+
+def _link(partial: Path, to: Path) -> None:
+    try:
+        to.hardlink_to(partial)
+    except FileExistsError as e:
+        raise WouldOverwrite(f"{to} exists", hint="it appeared during the restore") from e
+    except OSError as e:
+        if e.errno not in {errno.EPERM, errno.ENOTSUP, errno.EMLINK}:
+            raise
+        partial.rename(to)  # no hard links here; the name was free a moment ago
+
+
+def _unwritable(directory: Path, e: OSError) -> ConfigError:
+    return ConfigError(f"{directory} cannot be written: {e.strerror}", hint="choose another --to")

@@ -7,17 +7,17 @@
   stored in this target below `selftest/`, restored from there and compared byte for byte; beside that,
   what `verify` proves of the newest snapshot without a key. That proves the target, the way there and
   back, and the code; not that your recovery kit opens your archive.
-- What was made is removed, in the scratch directory and in the target, whatever happens; what a killed
-  self-test left in the target, the next one removes after a day.
+- What was made is removed, in the scratch directory and in the target, whatever happens. What a killed
+  drill left in the scratch directory, the next one removes; what a killed self-test left in the target, the
+  next self-test after a day.
 - It writes nothing below `generations/`. The lease of every restore keeps a prune away meanwhile.
 """
 
 import asyncio
 import random
 import shutil
-import tempfile
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -26,6 +26,7 @@ from ulid import ULID
 
 from syncd.clock import Clock, to_completion
 from syncd.contents import Contents, read_contents
+from syncd.durable import temporary_directory
 from syncd.envelope.kem import Kem
 from syncd.envelope.keys import Identity, SigningKey, VerifyKey
 from syncd.errors import ArchiveError, NoRestorePoint, StateError, StoreError, SyncdError
@@ -43,6 +44,7 @@ from syncd.verify import verify
 _LITTER_MS: Final = 24 * 3_600_000
 _SPARE_BYTES: Final = 64 << 20
 _STATES: Final = 7
+_PREFIX: Final = "syncd-drill-"
 _SPECIMEN: Final = "selftest"
 
 PROVES_RESTORE: Final = (
@@ -196,11 +198,12 @@ class _Drill:
     @asynccontextmanager
     async def _directory(self, needed: int) -> AsyncIterator[Path]:
         """A new directory below `scratch`, gone afterwards. Raises StateError where there is no room."""
-        path = await asyncio.to_thread(_make_directory, self.scratch, needed + _SPARE_BYTES)
+        stack = ExitStack()
         try:
-            yield path
+            made = _directory_in(self.scratch, needed + _SPARE_BYTES)
+            yield await to_completion(asyncio.to_thread(stack.enter_context, made))
         finally:
-            await to_completion(asyncio.to_thread(shutil.rmtree, path, ignore_errors=True))
+            await to_completion(asyncio.to_thread(stack.close))
 
 
 async def drill(
@@ -284,19 +287,22 @@ class _Silent:
         """See restore.Progress."""
 
 
-def _make_directory(scratch: Path, needed: int) -> Path:
-    try:
-        free = shutil.disk_usage(scratch).free
+@contextmanager
+def _directory_in(scratch: Path, needed: int) -> Iterator[Path]:
+    with ExitStack() as stack:
+        try:
+            path = stack.enter_context(temporary_directory(scratch, prefix=_PREFIX))
+            free = shutil.disk_usage(scratch).free
+        except OSError as e:
+            raise StateError(
+                f"{scratch} cannot be used: {e.strerror}", hint="give another directory with --scratch"
+            ) from e
         if free < needed:
             raise StateError(
                 f"a drill needs {needed:,} bytes in {scratch}, which has {free:,} free",
                 hint="make room, or give another directory with --scratch",
             )
-        return Path(tempfile.mkdtemp(prefix="syncd-drill-", dir=scratch))
-    except OSError as e:
-        raise StateError(
-            f"{scratch} cannot be used: {e.strerror}", hint="give another directory with --scratch"
-        ) from e
+        yield path
 
 
 async def _remove_all(store: Store) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 from syncd.config import Config, check_private
 from syncd.config.recipients import expired, read_recipients
 from syncd.config.secrets import check_secret, read_signing_key
+from syncd.durable import make_directory
 from syncd.errors import StateError
 from syncd.replica import Sealing
 from syncd.state import LOCK_FILE
@@ -47,7 +48,7 @@ def _readable_by_all(path: Path) -> bool:
 def locked(state_dir: Path) -> Iterator[None]:
     """Hold the state directory for this process. Raises StateError, ConfigError."""
     try:
-        state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_directory(state_dir)
         fd = os.open(state_dir / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as e:
         raise StateError(f"state_dir {state_dir} cannot be used: {e.strerror}", hint="check state_dir") from e

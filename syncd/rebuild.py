@@ -45,7 +45,7 @@ class Image:
         self._removed = 0
         self._touched = bytearray()
         self._cache: dict[int, bytes] = {}
-        with self._disk():
+        with self.disk():
             self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
     def close(self) -> None:
@@ -54,7 +54,7 @@ class Image:
 
     def begin(self, page_size: int, page_count: int) -> None:
         """Forget everything; the pages are those that `write` brings."""
-        with self._disk():
+        with self.disk():
             os.ftruncate(self._fd, 0)
             os.ftruncate(self._fd, page_size * page_count)
         self._forget(page_size)
@@ -63,7 +63,7 @@ class Image:
     def write(self, first_page: int, images: memoryview) -> int:
         """Write neighbours; their terms of the digest, summed up."""
         size = self.page_size
-        with self._disk():
+        with self.disk():
             _write_all(self._fd, images, (first_page - 1) * size)
         return sum(
             page_hash(number, images[at : at + size])
@@ -107,7 +107,7 @@ class Image:
 
     def flush(self) -> None:
         """Write what is only in memory."""
-        with self._disk():
+        with self.disk():
             for first, count in stretches(sorted(self._cache), max(1, _READ_BYTES // (self.page_size or 1))):
                 images = b"".join([self._cache[number] for number in range(first, first + count)])
                 _write_all(self._fd, memoryview(images), (first - 1) * self.page_size)
@@ -116,7 +116,7 @@ class Image:
     def finish(self) -> None:
         """Write everything, give the file its length, and make it durable."""
         self.flush()
-        with self._disk():
+        with self.disk():
             os.ftruncate(self._fd, self.page_count * self.page_size)
             os.fsync(self._fd)
 
@@ -129,7 +129,7 @@ class Image:
     def _old(self, number: int) -> bytes:
         image = self._cache.get(number)
         if image is None:
-            with self._disk():
+            with self.disk():
                 image = read_padded(self._fd, self.page_size, (number - 1) * self.page_size)
         if number <= self._known_count and not self._touched[number]:
             self._removed += page_hash(number, image)
@@ -150,14 +150,15 @@ class Image:
         del flags  # a bytearray that somebody looks into cannot grow
         total, size = 0, self.page_size
         for start, count in stretches(numbers, max(1, _READ_BYTES // (size or 1))):
-            with self._disk():
+            with self.disk():
                 images = memoryview(read_padded(self._fd, count * size, (start - 1) * size))
             for i in range(count):
                 total += page_hash(start + i, images[i * size : (i + 1) * size])
         return total
 
     @contextmanager
-    def _disk(self) -> Iterator[None]:
+    def disk(self) -> Iterator[None]:
+        """Make a failure of the file system in it a StateError."""
         try:
             yield
         except OSError as e:
@@ -208,9 +209,10 @@ class Successor:
     def feed(self, bundles: Iterable[Sequence[SealedDelta]]) -> bool:
         """Take the deltas of the next bundles; False where what was asked for is reached.
 
-        Raises ArchiveError, Unproven.
+        Raises ArchiveError, StateError, Unproven.
         """
-        return all(self._feed(deltas) for deltas in bundles)
+        with self._image.disk():
+            return all(self._feed(deltas) for deltas in bundles)
 
     def finish(self) -> None:
         """Prove the result. Raises Unproven."""

@@ -21,6 +21,7 @@ from ulid import ULID
 
 from syncd.archive import new_epoch, seal_delta
 from syncd.clock import Clock, to_completion
+from syncd.durable import make_directory
 from syncd.envelope.epoch import EpochKey
 from syncd.envelope.keys import Recipient, SigningKey
 from syncd.errors import ArchiveError, StateError
@@ -185,7 +186,7 @@ async def open_replica(
 ) -> Replica:
     """Open what the last process left behind, and bring the shadow up to date. Raises StateError."""
     try:
-        await asyncio.to_thread(directory.mkdir, mode=0o700, parents=True, exist_ok=True)
+        await asyncio.to_thread(make_directory, directory)
     except OSError as e:
         raise StateError(f"{directory} cannot be made: {e.strerror}", hint="check state_dir") from e
     state = await open_state(directory / STATE_FILE)

@@ -13,7 +13,6 @@
 
 import asyncio
 import os
-import tempfile
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, closing, suppress
@@ -27,7 +26,7 @@ from numpy.typing import NDArray
 
 from syncd.ahead import ahead
 from syncd.clock import Clock, SystemClock, to_completion
-from syncd.destination import check_destination, partial_beside, publish
+from syncd.destination import check_destination, partial_beside, publish, spooled
 from syncd.envelope.keys import Identity, VerifyKey
 from syncd.errors import ArchiveError, NoRestorePoint, StoreError
 from syncd.format.manifest import Manifest
@@ -141,7 +140,7 @@ class Restore:
         self._progress.begin(plan.bytes)
         start = plan.snapshot
         digest = await self._apply_packs(manifest, image)
-        with tempfile.TemporaryFile(dir=image.path.parent) as spool:
+        with spooled(image.path.parent) as spool:
             successor = Successor(
                 image, plan, partial(self._reader.open, start.generation), digest, spool, strict=strict
             )

@@ -1,14 +1,12 @@
 """Changes of the recipients in a configuration file; everything else, comments included, stays as it is.
 
 - What would come out is loaded and checked before anything is written; a file is replaced whole, with its
-  mode and owner, or not at all.
+  mode and owner, or not at all. What `replace` has replaced stays so after a power cut.
 - A link is followed: the file that it names is replaced, the link stays.
 """
 
-import contextlib
 import os
 import stat
-import tempfile
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,6 +18,7 @@ from tomlkit.items import Array, Table
 from syncd.config.load import parse
 from syncd.config.model import Config, check_recipient
 from syncd.config.template import spell_recipients
+from syncd.durable import partial_file, sync_directory
 from syncd.errors import ConfigError
 
 
@@ -57,20 +56,15 @@ def replace(path: Path, text: str) -> Config:
     path = path.resolve()
     try:
         found = path.stat()
-        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        try:
-            with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as file:
+        with partial_file(path) as (descriptor, partial):
+            with os.fdopen(descriptor, "w", encoding="utf-8", newline="", closefd=False) as file:
                 file.write(text)
-                file.flush()
-                if (found.st_uid, found.st_gid) != (os.geteuid(), os.getegid()):
-                    os.fchown(descriptor, found.st_uid, found.st_gid)
-                os.fchmod(descriptor, stat.S_IMODE(found.st_mode))
-                os.fsync(descriptor)
-            Path(name).replace(path)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                Path(name).unlink()
-            raise
+            if (found.st_uid, found.st_gid) != (os.geteuid(), os.getegid()):
+                os.fchown(descriptor, found.st_uid, found.st_gid)
+            os.fchmod(descriptor, stat.S_IMODE(found.st_mode))
+            os.fsync(descriptor)
+            partial.replace(path)
+            sync_directory(path.parent)
     except OSError as e:
         raise ConfigError(f"{path}: cannot be written: {e.strerror}", hint="run it as its owner") from e
     return config

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from syncd.durable import sync_directory
 from syncd.errors import ConfigError, WouldOverwrite
 
 
@@ -76,10 +77,6 @@ def _create(file: NewFile, made: list[Path]) -> None:
 
 def _sync_directory(directory: Path) -> None:
     try:
-        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        sync_directory(directory)
     except OSError as error:
         raise ConfigError(f"{directory}: cannot be written: {error.strerror}") from error

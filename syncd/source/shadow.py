@@ -2,6 +2,8 @@
 
 - It is also the instant local backup, and it is in the clear: mode 0600 in a directory of mode 0700.
 - Writes are not synced one by one; the redo images in syncd's own state are kept until `sync` ran.
+- After a sync that failed no other one succeeds: the kernel may have dropped what it could not write, and
+  says so once. Whoever opens the shadow again applies the redo, which writes all of it anew.
 - A snapshot reads the shadow while capture goes on: pages that it has not read yet are kept aside
   before they are overwritten (`View`).
 """
@@ -10,13 +12,14 @@ import os
 import tempfile
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from syncd.durable import sync_directory
 from syncd.errors import StateError
 
 _READ_BYTES: Final = 1 << 20
@@ -37,8 +40,12 @@ class Shadow:
         self.page_count = page_count
         self.lock = threading.Lock()
         self.views: list[View] = []
+        self._sync_failed = False
         with _translated(path):
+            is_new = not path.exists()
             self.fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            if is_new:
+                sync_directory(path.parent)
 
     def close(self) -> None:
         """Close the file; the shadow is not used again."""
@@ -46,8 +53,14 @@ class Shadow:
 
     def sync(self) -> None:
         """Make everything applied so far durable."""
+        if self._sync_failed:
+            raise StateError(f"{self.path} could not be synced before", hint="check its disk")
         with _translated(self.path):
-            os.fsync(self.fd)
+            try:
+                os.fsync(self.fd)
+            except OSError:
+                self._sync_failed = True
+                raise
 
     def rebase(self, page_size: int) -> None:
         """Forget all pages; the database starts anew with this page size."""
@@ -116,8 +129,9 @@ class View:
         for number in numbers:
             if number <= self.page_count and self._wanted[number] and number not in self._kept:
                 image = read_padded(self._shadow.fd, self.page_size, (number - 1) * self.page_size)
-                self._kept[number] = self._file.seek(0, os.SEEK_END)
+                at = self._file.seek(0, os.SEEK_END)
                 self._file.write(image)
+                self._kept[number] = at
 
     def read(self, numbers: Sequence[int]) -> list[bytes]:
         """The images of these pages (ascending numbers of pages that are wanted and were not read)."""
@@ -135,7 +149,8 @@ class View:
         """Stop keeping pages aside."""
         with self._shadow.lock:
             self._shadow.views.remove(self)
-        self._file.close()
+        with suppress(OSError):  # what it could not write is wanted no more
+            self._file.close()
 
 
 @contextmanager

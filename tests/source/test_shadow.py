@@ -22,6 +22,10 @@ def page(value: int, size: int = SIZE) -> bytes:
     return value.to_bytes(2) * (size // 2)
 
 
+def full(*_args: object) -> None:
+    raise OSError(28, "No space left on device")
+
+
 @pytest.fixture
 def shadow(tmp_path: Path) -> Iterator[Shadow]:
     shadow = Shadow(tmp_path / "shadow.db", SIZE)
@@ -72,6 +76,32 @@ def test_a_disk_that_fails_is_a_failing_state(shadow: Shadow, tmp_path: Path) ->
     finally:
         os.close(shadow.fd)
         shadow.fd = fd
+
+
+def test_a_sync_that_failed_once_cannot_succeed(shadow: Shadow, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel may have dropped the pages, and the next fsync knows nothing of it."""
+    shadow.apply({1: page(1)}, 1)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(StateError, match="No space left"):
+            shadow.sync()
+    with pytest.raises(StateError, match="could not be synced before"):
+        shadow.sync()
+    again = Shadow(shadow.path, SIZE, 1)
+    again.sync()
+    again.close()
+
+
+def test_a_view_ends_quietly_on_a_full_disk(shadow: Shadow, monkeypatch: pytest.MonkeyPatch) -> None:
+    shadow.apply({1: page(1)}, 1)
+    with monkeypatch.context() as patch:
+        patch.setattr(tempfile, "TemporaryFile", lambda **_: open("/dev/full", "w+b"))  # noqa: PTH123, SIM115
+        view = shadow.view()
+    shadow.apply({1: page(2)}, 1)
+    with pytest.raises(StateError, match="No space left"):
+        view.read([1])
+    view.close()
+    assert shadow.views == []
 
 
 @given(st.lists(st.integers(1, 60), unique=True).map(sorted), st.integers(1, 8))

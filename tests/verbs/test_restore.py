@@ -236,7 +236,7 @@ async def test_nothing_is_half_written_when_the_disk_fails(
         for to_fail in range(1, total + 1):
             to.unlink(missing_ok=True)
             calls, failing = 0, to_fail
-            with pytest.raises((StateError, OSError)):
+            with pytest.raises((StateError, ConfigError)):
                 await restore(archive.store(), to)
             assert not list(archive.directory.glob(".restored*"))
             # After the last step, the directory's own sync, the file is there, and whole.
