@@ -19,7 +19,6 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
     load_pem_public_key,
 )
-from cryptography.x509 import load_pem_x509_certificate
 from typing_extensions import override
 
 from syncd.envelope import rsa
@@ -86,6 +85,8 @@ def read_public(raw: bytes) -> PublicPem:
         )
     try:
         if _CERTIFICATE in raw:
+            from cryptography.x509 import load_pem_x509_certificate  # noqa: PLC0415  # 2 MB of a daemon
+
             certificate = load_pem_x509_certificate(raw)
             until_ms = round(certificate.not_valid_after_utc.timestamp() * 1000)
             return PublicPem(_recipient(certificate.public_key()), until_ms)

@@ -8,20 +8,18 @@
 - Every request has a deadline of its own: the SDK's `read_timeout` does not cover an upload that
   stalls. The deadline grows with the bytes, so that a slow line is not taken for a dead one.
 - Credentials come from the usual AWS chain and appear in no message.
-- aiobotocore is imported here and in `s3errors` only, and both only when an s3 URL is opened.
+- The SDK is imported here, in `s3errors` and `s3model` only, and only when an s3 URL is opened.
 """
 
 import asyncio
 import base64
 import contextlib
-import functools
 import hashlib
 from collections.abc import AsyncIterator, Iterator
 from typing import Any, Final
 
 from aiobotocore.config import AioConfig
 from aiobotocore.session import AioSession
-from botocore.loaders import create_loader
 from typing_extensions import override
 
 from syncd.errors import (
@@ -42,6 +40,7 @@ from syncd.store.base import (
     is_segment,
 )
 from syncd.store.s3errors import map_errors
+from syncd.store.s3model import loader
 
 _MIN_RATE: Final = 32 * 1024  # bytes a second that the slowest usable line moves
 _CONNECT_TIMEOUT: Final = 10.0
@@ -222,7 +221,7 @@ class S3Store(Store):
         async with self._connecting:
             if self._client is None:
                 session = AioSession(profile=self._profile or None)
-                session.register_component("data_loader", _loader())
+                session.register_component("data_loader", loader())
                 region = self._region or session.get_config_variable("region") or "us-east-1"
                 config = AioConfig(
                     connect_timeout=min(_CONNECT_TIMEOUT, self._timeout),
@@ -237,12 +236,6 @@ class S3Store(Store):
                     )
                 )
         return self._client
-
-
-@functools.cache
-def _loader() -> Any:
-    """The SDK's description of S3: 0.1 s to parse and some MB to keep, so once for all targets."""
-    return create_loader()
 
 
 def _start_after(prefix: str, after: str) -> str:
