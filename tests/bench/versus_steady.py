@@ -153,7 +153,9 @@ def _traffic(tool: Tool, began: float, ended: float, messages: int) -> Record:
         "bytes": sums.up,
     }
     if messages:
+        syncs = [each for each in tool.meter.requests() if tool.sync_names.search(f"/{each.name}")]
         record["bytes_per_message"] = sums.up / messages
+        record["sync_bytes_per_message"] = tally(syncs, began, ended + 0.1).up / messages
         record["wire_bytes_per_message"] = sums.wire / messages
     return record
 

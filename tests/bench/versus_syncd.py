@@ -24,6 +24,7 @@ class Syncd(Tool):
     name = "syncd"
     folder = "archive"
     snapshot_names = re.compile(r"/(packs|snapshots)/")
+    sync_names = re.compile(r"/deltas/")
 
     rig: Rig
     daemon: Daemon

@@ -73,6 +73,8 @@ class Tool(ABC):
     name: str
     folder: str  # of its archive in `directory`, in a file store
     snapshot_names: re.Pattern[str]  # of the objects that snapshots are made of
+    sync_names: re.Pattern[str]  # of those that batches are stored in
+    patient = True  # whether `start` waits for all that a tool does at its first start
 
     def __init__(self, directory: Path, database: Path, place: Place, *, interval: float = 1.0) -> None:
         self.directory = directory
