@@ -197,11 +197,15 @@ class _Drill:
 
     @asynccontextmanager
     async def _directory(self, needed: int) -> AsyncIterator[Path]:
-        """A new directory below `scratch`, gone afterwards. Raises StateError where there is no room."""
+        """A new directory below `scratch`, gone afterwards. Raises StateError where its disk fails."""
         stack = ExitStack()
         try:
             made = _directory_in(self.scratch, needed + _SPARE_BYTES)
             yield await to_completion(asyncio.to_thread(stack.enter_context, made))
+        except OSError as e:
+            raise StateError(
+                f"{self.scratch} cannot be used: {e.strerror}", hint="give another directory with --scratch"
+            ) from e
         finally:
             await to_completion(asyncio.to_thread(stack.close))
 
@@ -289,19 +293,13 @@ class _Silent:
 
 @contextmanager
 def _directory_in(scratch: Path, needed: int) -> Iterator[Path]:
-    with ExitStack() as stack:
-        try:
-            path = stack.enter_context(temporary_directory(scratch, prefix=_PREFIX))
-            free = shutil.disk_usage(scratch).free
-        except OSError as e:
-            raise StateError(
-                f"{scratch} cannot be used: {e.strerror}", hint="give another directory with --scratch"
-            ) from e
-        if free < needed:
-            raise StateError(
-                f"a drill needs {needed:,} bytes in {scratch}, which has {free:,} free",
-                hint="make room, or give another directory with --scratch",
-            )
+    free = shutil.disk_usage(scratch).free
+    if free < needed:
+        raise StateError(
+            f"a drill needs {needed:,} bytes in {scratch}, which has {free:,} free",
+            hint="make room, or give another directory with --scratch",
+        )
+    with temporary_directory(scratch, prefix=_PREFIX) as path:
         yield path
 
 

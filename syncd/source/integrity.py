@@ -7,6 +7,7 @@
 """
 
 import asyncio
+import errno
 import random
 import sqlite3
 import threading
@@ -99,7 +100,15 @@ def make_specimen(path: Path, states: int, seed: int) -> list[bytes]:
     """A new database at `path`, and its bytes at each of so many states, as an application leaves them.
 
     It has a table with an index, rows that come, change and go, and shrinks at the end: a few dozen pages.
+    Raises OSError where the disk fails.
     """
+    try:
+        return _specimen(path, states, seed)
+    except sqlite3.Error as e:
+        raise OSError(errno.EIO, str(e)) from e
+
+
+def _specimen(path: Path, states: int, seed: int) -> list[bytes]:
     rng = random.Random(seed)  # noqa: S311 - contents of a throw-away database
     kept: list[bytes] = []
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:

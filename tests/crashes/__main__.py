@@ -28,6 +28,7 @@ async def enumerate_cases(
     await stage.prepare()
     whole = await stage.play()
     wrong = [f"{scenario.name}, undisturbed: {each}" for each in whole.wrong]
+    print(*wrong, sep="\n", end="\n" if wrong else "", flush=True)
     cases: Counter[End] = Counter()
     for at, end in whole.cases()[random.Random(seed).randrange(every) :: every]:
         case = await stage.play(at, end)

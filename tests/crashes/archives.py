@@ -8,6 +8,7 @@ from typing import Final
 from syncd.contents import read_contents
 from syncd.destination import copy_shadow
 from syncd.drill import drill
+from syncd.envelope.keys import Identity
 from syncd.format.names import HEARTBEATS, HOLDS, LEASES, TOMBSTONES
 from syncd.policy.retention import Retention
 from syncd.prune import Report, prune
@@ -37,7 +38,7 @@ async def _days(world: World) -> None:
         async with world.replica() as replica:
             for _ in range(2):
                 world.sql("INSERT INTO t (a) VALUES (randomblob(30000))")
-                await world.capture(replica)
+                await world.capture(replica, max_bytes=1)
                 await world.ship(replica)
             await Shipper(replica, "main", world.store()).snapshot("asked for")
         world.clock.advance(_DAY)
@@ -98,29 +99,32 @@ async def _restore(world: World) -> None:
     store = world.store()
     await restore(store, world.out / "new.db")
     await restore(store, world.out / "forced.db", force=True)
+
+
+async def _copy(world: World) -> None:
+    await asyncio.to_thread(_copy_shadow, world)
+
+
+def _copy_shadow(world: World) -> None:
     status = world.status()
     assert status is not None
     assert status.chain is not None
     chain = status.chain
-    await asyncio.to_thread(
-        copy_shadow,
+    copy_shadow(
         world.state / "shadow.db",
-        world.out / "copied.db",
+        world.out / "forced.db",
         size=chain.page_count * chain.page_size,
         page_size=chain.page_size,
         expected=chain.digest,
-        force=False,
+        force=True,
     )
 
 
 async def _after_restore(world: World, left: World, end: End) -> list[str]:
     """Nothing is half-written under its name; who tries again gets it."""
     out, truth = left.out, world.truth[max(world.truth)]
-    wrong = [
-        f"{name} is half-written"
-        for name in ("new.db", "copied.db")
-        if (out / name).exists() and (out / name).read_bytes() != truth
-    ]
+    new = out / "new.db"
+    wrong = ["new.db is half-written"] if new.exists() and new.read_bytes() != truth else []
     forced = (out / "forced.db").read_bytes()
     if forced not in {truth, _OLD}:
         wrong.append("forced.db is half-written")
@@ -128,7 +132,7 @@ async def _after_restore(world: World, left: World, end: End) -> list[str]:
         wrong.append("forced.db has a log that is not its own")
     if end is not End.DIE:
         wrong += [f"{path.name} was left over" for path in out.iterdir() if path.name.startswith(".")]
-    for name in ("new.db", "forced.db", "copied.db"):
+    for name in ("new.db", "forced.db"):
         await restore(left.store(), out / name, force=True)
         if (out / name).read_bytes() != truth:
             wrong.append(f"{name} did not come back")
@@ -147,22 +151,26 @@ async def _look(world: World) -> None:
     )
     if found.findings:
         raise AssertionError(found.findings)
-    for identity in (IDENTITY, None):
-        outcome = await drill(
-            store,
-            database=NAME,
-            verify_key=_VERIFY_KEY,
-            identity=identity,
-            clock=world.clock,
-            log=world.log,
-            scratch=world.out,
-            rng=random.Random(1),
-        )
-        if outcome.error is not None:
-            raise outcome.error
+    await _drill(world, IDENTITY)
+    await _drill(world, None)
     async with world.replica() as replica:
         if problems := await check_shadow(replica):
             raise AssertionError(problems)
+
+
+async def _drill(world: World, identity: Identity | None) -> None:
+    outcome = await drill(
+        world.store(),
+        database=NAME,
+        verify_key=_VERIFY_KEY,
+        identity=identity,
+        clock=world.clock,
+        log=world.log,
+        scratch=world.out,
+        rng=random.Random(1),
+    )
+    if outcome.error is not None:
+        raise outcome.error
 
 
 async def _after_look(world: World, left: World, end: End) -> list[str]:
@@ -174,7 +182,15 @@ async def _after_look(world: World, left: World, end: End) -> list[str]:
     wrong += [f"{name} was written" for name in after.keys() - before if not name.startswith(passing)]
     if end in {End.FAIL, End.CANCEL}:
         wrong += [f"{path.name} was left over" for path in left.out.iterdir()]
+    left.clock.advance(2 * _DAY)
+    await _drill(left, None)
+    wrong += [f"{name} is still there" for name in _files(left.target) if _is_of_a_self_test(name)]
     return wrong
+
+
+def _is_of_a_self_test(name: str) -> bool:
+    """Not an upload that was cut off, which nobody reads, where nothing else is left of a self-test."""
+    return name.startswith(SELF_TESTS) and "/~" not in name
 
 
 def _files(directory: Path) -> list[str]:
@@ -184,5 +200,6 @@ def _files(directory: Path) -> list[str]:
 SCENARIOS = (
     Scenario("prune", _days, _pruned_twice, _after_prune),
     Scenario("restore", _restorable, _restore, _after_restore),
+    Scenario("copy of the shadow", _restorable, _copy, _after_restore, plain=True),
     Scenario("verify and drill", _days, _look, _after_look),
 )

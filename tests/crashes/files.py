@@ -82,7 +82,9 @@ async def _after_change(world: World, left: World, _end: End) -> list[str]:
     """The old file or the new one, never anything else."""
     old = world.before / "out" / "syncd.toml"
     now = (left.out / "syncd.toml").read_text()
-    return [] if now in {old.read_text(), _added(old)} else ["it is neither the old nor the new one"]
+    wrong = [] if now in {old.read_text(), _added(old)} else ["it is neither the old nor the new one"]
+    _add(left)
+    return wrong
 
 
 SCENARIOS = (

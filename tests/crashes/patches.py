@@ -135,8 +135,8 @@ def _syncing(fuse: Fuse, function: Callable[[int], None]) -> Callable[[int], Non
 class _Raw(io.RawIOBase):
     """A file that is read and written by functions of `os`, so that these may be replaced."""
 
-    def __init__(self, fd: int, mode: str) -> None:
-        self._fd, self._mode = fd, mode
+    def __init__(self, fd: int, mode: str, *, closefd: bool) -> None:
+        self._fd, self._mode, self._closefd = fd, mode, closefd
 
     @override
     def fileno(self) -> int:
@@ -178,11 +178,12 @@ class _Raw(io.RawIOBase):
     def close(self) -> None:
         if not self.closed:
             super().close()
-            os.close(self._fd)
+            if self._closefd:
+                os.close(self._fd)
 
 
-def _file(fd: int, mode: str, **text: Any) -> IO[Any]:
-    raw = _Raw(fd, mode)
+def _file(fd: int, mode: str, *, closefd: bool = True, **text: Any) -> IO[Any]:
+    raw = _Raw(fd, mode, closefd=closefd)
     if "+" in mode:
         buffered: Any = io.BufferedRandom(raw)
     else:

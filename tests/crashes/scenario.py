@@ -17,7 +17,7 @@ from syncd.errors import SyncdError
 from syncd.state import database
 from tests.crashes.patches import installed
 from tests.crashes.points import Died, End, Fuse, Interrupted, Point
-from tests.crashes.world import World, claims, goes_on, litter
+from tests.crashes.world import World, age, claims, goes_on
 
 _SECONDS: Final = 60.0
 
@@ -87,9 +87,10 @@ class Stage:
                 wrong = await self._run(world, fuse)
                 left = world.at(fuse.left if fuse.left.exists() else directory)
                 claimed = claims(world, left)
+                age(left.directory)
                 wrong += await self._judge(world, left, end)
                 if not wrong:
-                    wrong += await goes_on(left, claimed) + litter(left.directory)
+                    wrong += await goes_on(left, claimed)
         finally:
             for each in ("now", "left", "now-fold", "left-fold"):
                 shutil.rmtree(self._directory / each, ignore_errors=True)

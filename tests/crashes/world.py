@@ -19,14 +19,18 @@ from syncd.clock import Clock
 from syncd.errors import StateError
 from syncd.log import Event
 from syncd.replica import Replica
+from syncd.ship import Shipper
 from syncd.state import Status, read_status
 from syncd.store.directory import DirectoryStore
+from syncd.store.iam import SELF_TESTS
 from tests.crashes.pointed import PointedStore
 from tests.crashes.points import Fuse
 from tests.support import oracle
 from tests.verbs.bench import ROW, Bench, restore
 
 _MOST_RESTORES: Final = 3
+_SELF_TESTS: Final = f"target/{SELF_TESTS}"
+_TWO_DAYS_NS: Final = 2 * 86_400_000_000_000
 _LITTER: Final = re.compile(r"(^|/)(\.(?!syncd-probe$).*|~.*|syncd-drill-.*|.*\.(partial|recover))$")
 
 
@@ -164,10 +168,14 @@ async def goes_on(left: World, claimed: Claims) -> list[str]:
                 wrong.append(f"seq {claimed.sealed} was sealed, the state ends at {replica.chain.seq}")
         left.sql("CREATE TABLE IF NOT EXISTS t (id INTEGER PRIMARY KEY, a BLOB)", ROW)
         seq = await left.capture(replica)
-        await left.ship(replica)
+        shipper = Shipper(replica, "main", left.store())
+        await shipper.ship()
+        await shipper.snapshot("asked for")
         if (await replica.state.target("main")).stored != seq:
             wrong.append(f"seq {seq} was not stored")
-    return wrong + await restorable(left, {*sorted(claimed.stored)[-_MOST_RESTORES:], seq})
+    wrong += await restorable(left, {*sorted(claimed.stored)[-_MOST_RESTORES:], seq})
+    names = [path.relative_to(left.directory).as_posix() for path in litter(left.directory)]
+    return wrong + [f"{name} was left over" for name in names if not name.startswith(_SELF_TESTS)]
 
 
 async def restorable(world: World, seqs: set[int]) -> list[str]:
@@ -182,7 +190,13 @@ async def restorable(world: World, seqs: set[int]) -> list[str]:
     return wrong
 
 
-def litter(directory: Path) -> list[str]:
+def litter(directory: Path) -> list[Path]:
     """Files that should not be there when nothing runs."""
-    names = [path.relative_to(directory).as_posix() for path in directory.rglob("*")]
-    return [f"{name} was left over" for name in names if _LITTER.search(name)]
+    return [path for path in directory.rglob("*") if _LITTER.search(path.relative_to(directory).as_posix())]
+
+
+def age(directory: Path) -> None:
+    """What was left over is two days old."""
+    for path in litter(directory):
+        then = path.lstat().st_mtime_ns - _TWO_DAYS_NS
+        os.utime(path, ns=(then, then))
