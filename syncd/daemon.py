@@ -23,12 +23,13 @@ from syncd.config import Config, check_unwritable, load, warnings
 from syncd.control import listening
 from syncd.duties import tasks_of
 from syncd.errors import ConfigError, ConflictError, SourceError, StateError, SyncdError
-from syncd.host import doubts, locked, read_sealing
+from syncd.host import LockLost, doubts, keep_file, keep_lock, locked, read_sealing
 from syncd.jobs import run_due_jobs, run_jobs
 from syncd.log import Event, Log, configure, logger_for
 from syncd.replica import Replica, Sealing, open_replica
 from syncd.replicate import Replicator
 from syncd.ship import Shipper
+from syncd.state import STATE_FILE
 from syncd.troubles import Troubles
 
 _REOPEN_SECONDS: Final = 5.0
@@ -66,7 +67,10 @@ class Daemon:
         self._sealing = read_sealing(self._config)
         with self._signals():
             while True:
-                await self._run_config(started)
+                try:
+                    await self._run_config(started)
+                except* LockLost as group:
+                    self._log(Event.STATE_FAILED, error=str(_first_leaf(group)), retry_ms=0)
                 if self._stop.is_set():
                     break
         self._log(Event.DAEMON_STOPPED, duration_ms=round((self._clock.monotonic() - started) * 1000))
@@ -105,7 +109,11 @@ class Daemon:
         ):
             ends = asyncio.Event()
             tasks = [group.create_task(self._keep(name, stores, ends)) for name in config.databases]
-            helpers = [group.create_task(self._watchdog()), group.create_task(self._say_ready(started))]
+            helpers = [
+                group.create_task(self._watchdog()),
+                group.create_task(self._say_ready(started)),
+                group.create_task(keep_lock(config.state_dir, self._clock)),
+            ]
             following = await self._wait_for_change()
             if following is None:
                 notify.stopping()
@@ -186,9 +194,11 @@ class Daemon:
 
     def _fail(self, name: str, log: Log, event: Event, error: BaseException) -> None:
         """Tell what ended a database's work, wherever someone may look."""
-        sentence = str(error) if isinstance(error, SyncdError) else f"{type(error).__name__}: {error}"
+        expected = isinstance(error, SyncdError)
+        sentence = str(error) if expected else f"{type(error).__name__}: {error}"
         self._troubles.note(name, sentence)
-        log(event, error=sentence, retry_ms=round(_REOPEN_SECONDS * 1000))
+        trace = {} if expected else {"exc_info": error}
+        log(event, error=sentence, retry_ms=round(_REOPEN_SECONDS * 1000), **trace)
 
     async def _tasks(self, replica: Replica, stores: dict[str, Access], ends: asyncio.Event) -> None:
         replicator, shippers = self._workers(replica, stores)
@@ -201,6 +211,9 @@ class Daemon:
                     group.create_task(self._note_stored(replica)),
                     group.create_task(replica.expire_keys()),
                     group.create_task(self._troubles.settle(replica)),
+                    group.create_task(
+                        keep_file(self._config.state_of(replica.name) / STATE_FILE, self._clock)
+                    ),
                     group.create_task(run_jobs(replica, tasks_of(replica, self._config, shippers, stores))),
                     *(group.create_task(shipper.run()) for shipper in shippers.values()),
                 ]

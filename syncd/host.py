@@ -1,4 +1,8 @@
-"""What the daemon has on its host: the state directory, for one process only, its keys, and doubts."""
+"""What the daemon has on its host: the state directory, for one process only, its keys, and doubts.
+
+- Files that are deleted or replaced below a process go on working for it, and are lost with it: so it looks
+  whether they are still the ones at their paths.
+"""
 
 import fcntl
 import os
@@ -7,7 +11,9 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
+from syncd.clock import Clock
 from syncd.config import Config, check_private
 from syncd.config.recipients import expired, read_recipients
 from syncd.config.secrets import check_secret, read_signing_key
@@ -15,6 +21,12 @@ from syncd.durable import make_directory
 from syncd.errors import StateError
 from syncd.replica import Sealing
 from syncd.state import LOCK_FILE
+
+_LOOK_SECONDS: Final = 2.0
+
+
+class LockLost(StateError):
+    """The state directory is not the one that was locked; the daemon begins anew."""
 
 
 def read_sealing(config: Config) -> Sealing:
@@ -63,3 +75,29 @@ def locked(state_dir: Path) -> Iterator[None]:
         yield
     finally:
         os.close(fd)
+
+
+async def keep_lock(state_dir: Path, clock: Clock) -> None:
+    """Look until cancelled. Raises LockLost when the directory, or the lock in it, is not there any more."""
+    try:
+        await keep_file(state_dir / LOCK_FILE, clock)
+    except StateError as e:
+        raise LockLost(e.message, hint=e.hint) from e
+
+
+async def keep_file(path: Path, clock: Clock) -> None:
+    """Look until cancelled. Raises StateError when another file lies at `path` than at first, or none."""
+    first = _identity(path)
+    while _identity(path) == first:
+        await clock.sleep(_LOOK_SECONDS)
+    raise StateError(
+        f"{path} was deleted or replaced while the daemon used it", hint="the daemon opens its state anew"
+    )
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino

@@ -116,6 +116,8 @@ class Event(StrEnum):
     EPOCH_STARTED = "epoch.started"
     # A target did not do what it was asked; another try follows: error, retry_ms, waiting_bytes.
     TARGET_FAILED = "target.failed"
+    # A call to a target has no answer yet; it waits on: target, call, waited_ms.
+    TARGET_SLOW = "target.slow"
     # A target works again: failures, duration_ms (of the outage).
     TARGET_RECOVERED = "target.recovered"
     # A target said no, or cannot promise create-once; someone must act: error, hint, retry_ms.
@@ -140,7 +142,7 @@ class Event(StrEnum):
     REDO_REPLAYED = "redo.replayed"
     # syncd's own state failed; it is closed and opened again: error, retry_ms.
     STATE_FAILED = "state.failed"
-    # A database's work ended unexpectedly (no memory, say); it begins anew: error, retry_ms.
+    # A database's work ended unexpectedly (no memory, say); it begins anew: error, retry_ms, exception.
     DATABASE_FAILED = "database.failed"
     # A library below us logged a warning or an error: library, message.
     LIBRARY_WARNED = "library.warned"
@@ -155,6 +157,7 @@ _WARNINGS: Final = frozenset(
         Event.SOURCE_AT_RISK,
         Event.FRAMES_LOST,
         Event.TARGET_FAILED,
+        Event.TARGET_SLOW,
         Event.TARGET_SHARED,
         Event.JOB_FAILED,
         Event.OUTBOX_TRIMMED,

@@ -30,7 +30,8 @@ def read_status(path: Path) -> Status:
             found = _read(path, "mode=ro")
         except sqlite3.OperationalError as e:
             # On a read-only file system SQLite cannot make the files that it wants beside one in WAL mode.
-            if e.sqlite_errorcode != sqlite3.SQLITE_CANTOPEN or path.with_name(path.name + "-wal").exists():
+            wal = path.with_name(path.name + "-wal")
+            if e.sqlite_errorcode != sqlite3.SQLITE_CANTOPEN or not path.exists() or wal.exists():
                 raise
             found = _read(path, "immutable=1")
     except sqlite3.Error as e:

@@ -54,7 +54,6 @@ class Watch:
         self._blamed: set[str] = set()
         self._stderr = 0
         self._calm = False
-        self._anew = True
 
     @property
     def brief(self) -> str:
@@ -73,7 +72,6 @@ class Watch:
         """A fault lasts; or none does, and after `calm` nothing may be wrong any more."""
         self.fault = fault
         self._calm = calm
-        self._anew = self._anew or (fault is not None and fault.anew)
         self._moved = time.monotonic()
 
     def look(self) -> None:
@@ -146,11 +144,11 @@ class Watch:
         if stored is None or (self.noted and stored == self.noted[-1]):
             return
         generations = {generation for generation, _ in self.noted}
-        if stored[0] not in generations and generations and not self._anew:
+        anew = self.fault is not None and self.fault.anew
+        if generations and stored[0] not in generations and not anew:
             self.blame_once(f"generation {self.noted[-1][0]} became {stored[0]}")
-        self._anew = False
         last = max((seq for generation, seq in self.noted if generation == stored[0]), default=-1)
-        if stored[1] < last and not (self.fault and self.fault.anew):
+        if stored[1] < last and not anew:
             self.blame_once(f"status showed seq {last} as stored, and then {stored[1]}")
         self.noted.append(stored)
         self._world.record.positions += 1

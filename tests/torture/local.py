@@ -368,9 +368,9 @@ class PulledAway(Fault):
 class StateGone(Fault):
     """The state directory's files are deleted below the running daemon."""
 
+    words: ClassVar[Words] = ("deleted", "stopped")
     anew = True
-    may_end = True
-    seconds = (3.0, 6.0)
+    seconds = (8.0, 12.0)
 
     @override
     def begin(self, world: "World") -> None:
