@@ -5,6 +5,7 @@
   read back: ours, from a shipment whose answer was lost, or another daemon's, which is a conflict.
 - All the consecutive deltas that wait go into one object (bounded): a slow link gets fewer, larger ones.
 - At its start and at every snapshot it looks whether what was acknowledged is still there, see `lookback`.
+- A call without an answer is told after some seconds, long before its deadline.
 - What a retry can help is retried with a growing delay, visible in `status`; the rest parks the target.
   No target holds another back.
 - Nothing is written to a target that another daemon claimed. One that was taken over is parked: where our
@@ -26,6 +27,7 @@ from syncd.errors import (
     ArchiveError,
     ConflictError,
     ObjectExists,
+    StateError,
     StoreError,
     StoreRefused,
     SyncdError,
@@ -42,10 +44,12 @@ from syncd.snapshot import Snapshot, conflict, read_back, ship_epochs, take_snap
 from syncd.state import CLAIMED, CONFLICT, Outgoing, Stored
 from syncd.store.base import Store
 from syncd.store.probe import probe
+from syncd.store.wrap import WatchedStore
 from syncd.takeover import Taken, take_over
 
 _BUNDLE_BYTES: Final = 4 << 20
 _LONGEST_DELAY: Final = 60.0
+_SLOW_SECONDS: Final = 5.0
 # A database that is smaller counts as that large when a snapshot is considered for the deltas' size.
 _SMALLEST_SIZE: Final = 8 << 20
 
@@ -73,9 +77,9 @@ class Shipper:
     ) -> None:
         self._replica = replica
         self._target = target
-        self.store = store
+        self.store: Store = WatchedStore(store, self._note_slow, _SLOW_SECONDS)
         self._standing = Standing(
-            store,
+            self.store,
             target,
             state=replica.state,
             database=replica.name,
@@ -86,7 +90,7 @@ class Shipper:
         )
         self._taken_over = asyncio.Event()
         self._probed = False
-        self._lookback = LookBack(replica, target, store)
+        self._lookback = LookBack(replica, target, self.store)
         self._looked = False
         self._failed = False
         self._delta_share = delta_share
@@ -340,6 +344,19 @@ class Shipper:
 
     async def _note_failure(self, attempt: RetryCallState) -> None:
         error = attempt.outcome.exception() if attempt.outcome else None
+    async def _note_slow(self, call: str) -> None:
+        """A call has no answer yet: tell so at once, and when it is over let `ship` see how things are."""
+        replica = self._replica
+        self._failed = True
+        replica.log(Event.TARGET_SLOW, target=self._target, call=call, waited_ms=round(_SLOW_SECONDS * 1000))
+        sentence = f"{self.store.url}: {call}: no answer for {_SLOW_SECONDS:.0f} s so far"
+        with contextlib.suppress(StateError):
+            await replica.state.set_target(self._target, "slow", sentence, replica.clock.now_ms())
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self._wake.set()
+
         delay = attempt.next_action.sleep if attempt.next_action else 0.0
         self._failed = True
         self._replica.log(

@@ -3,20 +3,21 @@
 - An object appears under its name whole and durable, or not at all: written to a temporary file
   beside its place, fsynced, published by `link`, which never replaces, and every directory up to
   the root fsynced before `put` returns.
-- Temporary files have a `~` in their name, which no object name may have: listings pass over them,
-  also over those that a crash left behind.
+- Temporary files have a `~` in their name, which no object name may have: listings pass over them. Those
+  that a crash left behind go after a day, with the next object that is put or deleted beside them.
 - The root is created by the first `put`, its parent is not: a parent that is missing is a disk
   that is not mounted.
 - Directories that a `delete` leaves empty are removed.
-- Directories are 0700, files 0600. System calls run in threads; a cancelled call ends there.
+- Directories are 0700, files 0600. System calls run in threads, see `threads`; a cancelled
+  call ends there.
 """
 
-import asyncio
 import contextlib
 import errno
 import os
 import secrets
 from collections.abc import AsyncIterator, Iterator
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Final
@@ -25,9 +26,11 @@ from typing_extensions import override
 
 from syncd.errors import ObjectExists, ObjectNotFound, StoreRefused, StoreUnavailable, StoreUnfit
 from syncd.store.base import ObjectInfo, Store, check_directory, check_name, check_prefix, is_segment
+from syncd.store.threads import Threads
 
 _PUT_TRIES: Final = 8  # a delete elsewhere can remove the directory that we are about to use
 _BATCH: Final = 1000
+_MIN_RATE: Final = 32 * 1024  # bytes a second that the slowest usable file system takes
 
 _REFUSED: Final = {
     errno.EACCES: "let syncd's user read and write there",
@@ -38,18 +41,24 @@ _REFUSED: Final = {
     errno.ENAMETOOLONG: "choose a shorter path",
     errno.ELOOP: "the path has a loop of symbolic links",
 }
+_LITTER_NS: Final = 24 * 3_600_000_000_000
 _NO_LINK: Final = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EXDEV})
 
 
 class DirectoryStore(Store):
-    """Keeps objects as files below `root`, an absolute path; lists `batch` rows per hop into a thread."""
+    """Keeps objects as files below `root`, an absolute path; lists `batch` rows per hop into a thread.
 
-    def __init__(self, root: Path, *, batch: int = _BATCH) -> None:
+    `timeout` is in seconds, per call; a large put has longer.
+    """
+
+    def __init__(self, root: Path, *, batch: int = _BATCH, timeout: float = 60.0) -> None:
         if not root.is_absolute():
             raise ValueError(f"not an absolute path: {root}")
         self._root = root
         self._batch = batch
+        self._swept: set[Path] = set()
         self._url = root.as_uri()
+        self._threads = Threads(self._url, timeout)
 
     @override
     def __repr__(self) -> str:
@@ -64,13 +73,14 @@ class DirectoryStore(Store):
     async def put(self, name: str, data: bytes) -> None:
         check_name(name)
         with self._errors(f"put {name}"):
-            await asyncio.to_thread(self._put, name, data)
+            extra = len(data) / _MIN_RATE
+            await self._threads.run(f"put {name}", partial(self._put, name, data), extra=extra)
 
     @override
     async def get(self, name: str) -> bytes:
         check_name(name)
         with self._errors(f"get {name}"):
-            return await asyncio.to_thread(self._get, name)
+            return await self._threads.run(f"get {name}", partial(self._get, name))
 
     @override
     async def objects(self, prefix: str, *, after: str = "") -> AsyncIterator[ObjectInfo]:
@@ -78,7 +88,7 @@ class DirectoryStore(Store):
         rows = self._walk(prefix[: prefix.rfind("/") + 1], prefix, after)
         while True:
             with self._errors(f"list {prefix}"):
-                batch = await asyncio.to_thread(lambda: list(islice(rows, self._batch)))
+                batch = await self._threads.run(f"list {prefix}", lambda: list(islice(rows, self._batch)))
             for row in batch:
                 yield row
             if len(batch) < self._batch:
@@ -88,13 +98,13 @@ class DirectoryStore(Store):
     async def dirs(self, prefix: str) -> list[str]:
         check_directory(prefix)
         with self._errors(f"list {prefix}"):
-            return await asyncio.to_thread(self._dirs, prefix)
+            return await self._threads.run(f"list {prefix}", partial(self._dirs, prefix))
 
     @override
     async def delete(self, name: str) -> None:
         check_name(name)
         with self._errors(f"delete {name}"):
-            await asyncio.to_thread(self._delete, name)
+            await self._threads.run(f"delete {name}", partial(self._delete, name))
 
     @override
     async def close(self) -> None:
@@ -134,11 +144,23 @@ class DirectoryStore(Store):
                 file.write(data)
                 file.flush()
                 os.fsync(descriptor)
+                now_ns = os.fstat(descriptor).st_mtime_ns
             _adopt(temporary)
             self._publish(temporary, path, data)
         finally:
             temporary.unlink(missing_ok=True)
         self._sync_up(path.parent)
+        self._sweep(path.parent, now_ns)
+
+    def _sweep(self, directory: Path, now_ns: int) -> None:
+        """Once for each directory: remove what crashes left there long ago."""
+        if directory in self._swept:
+            return
+        self._swept.add(directory)
+        with contextlib.suppress(OSError), os.scandir(directory) as entries:
+            for left in [entry for entry in entries if entry.name.startswith("~")]:
+                if left.stat(follow_symlinks=False).st_mtime_ns < now_ns - _LITTER_NS:
+                    Path(left.path).unlink()
 
     def _publish(self, temporary: Path, path: Path, data: bytes) -> None:
         try:
@@ -181,6 +203,7 @@ class DirectoryStore(Store):
         try:
             path.unlink()
             _fsync_directory(path.parent)
+            self._sweep(path.parent, path.parent.stat().st_mtime_ns)
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             self._require_parent()
         for directory in path.parents:

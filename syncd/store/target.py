@@ -24,11 +24,11 @@ _NO_CREDENTIALS: Final = "put credentials in the environment, in ~/.aws, or name
 def open_store(
     url: str, *, endpoint_url: str = "", region: str = "", profile: str = "", timeout: float = 60.0
 ) -> Store:
-    """The store at `url`; the options are S3's, `timeout` in seconds. Raises ConfigError."""
+    """The store at `url`; `timeout` in seconds, per call, the other options are S3's. Raises ConfigError."""
     scheme, separator, _ = url.partition("://")
     match scheme.lower():
         case "file":
-            return DirectoryStore(_file_path(url))
+            return DirectoryStore(_file_path(url), timeout=timeout)
         case "s3":
             bucket, prefix = _bucket_and_prefix(url)
             _check_endpoint(endpoint_url)

@@ -2,10 +2,13 @@
 
 - `PrefixStore` is the same store below a sub-prefix: several databases in one target.
 - `MeteredStore` counts calls and bytes, for status and benchmarks.
+- `WatchedStore` tells of calls that have no answer yet, while it waits on.
 """
 
+import asyncio
 import dataclasses
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from typing_extensions import override
@@ -152,3 +155,74 @@ class MeteredStore(Store):
     @override
     async def close(self) -> None:
         await self._inner.close()
+
+
+class WatchedStore(Store):
+    """Calls `on_slow` where a call has no answer after `seconds`, with what is waited for; and waits on.
+
+    `on_slow` runs in a task of its own, which ends with the call.
+    """
+
+    def __init__(
+        self, inner: Store, on_slow: Callable[[str], Coroutine[object, object, None]], seconds: float
+    ) -> None:
+        self._inner = inner
+        self._on_slow = on_slow
+        self._seconds = seconds
+
+    @override
+    def __repr__(self) -> str:
+        return f"WatchedStore({self._inner!r})"
+
+    @property
+    @override
+    def url(self) -> str:
+        return self._inner.url
+
+    @override
+    async def put(self, name: str, data: bytes) -> None:
+        async with self._watched(f"put {name}"):
+            await self._inner.put(name, data)
+
+    @override
+    async def get(self, name: str) -> bytes:
+        async with self._watched(f"get {name}"):
+            return await self._inner.get(name)
+
+    @override
+    async def objects(self, prefix: str, *, after: str = "") -> AsyncIterator[ObjectInfo]:
+        listing = self._inner.objects(prefix, after=after)
+        while True:
+            async with self._watched(f"list {prefix}"):
+                try:
+                    info = await anext(listing)
+                except StopAsyncIteration:
+                    return
+            yield info
+
+    @override
+    async def dirs(self, prefix: str) -> list[str]:
+        async with self._watched(f"list {prefix}"):
+            return await self._inner.dirs(prefix)
+
+    @override
+    async def delete(self, name: str) -> None:
+        async with self._watched(f"delete {name}"):
+            await self._inner.delete(name)
+
+    @override
+    async def close(self) -> None:
+        await self._inner.close()
+
+    @asynccontextmanager
+    async def _watched(self, what: str) -> AsyncIterator[None]:
+        telling: list[asyncio.Task[None]] = []
+        loop = asyncio.get_running_loop()
+        timer = loop.call_later(self._seconds, lambda: telling.append(loop.create_task(self._on_slow(what))))
+        try:
+            yield
+        finally:
+            timer.cancel()
+            for task in telling:
+                task.cancel()
+                await asyncio.wait([task])

@@ -3,10 +3,12 @@
 import asyncio
 
 import pytest
+from typing_extensions import override
 
 from syncd.errors import ObjectExists, ObjectNotFound, StoreRefused, StoreUnavailable
 from syncd.store import MeteredStore, PrefixStore, Usage, prefixed
 from syncd.store.memory import MemoryStore
+from syncd.store.wrap import WatchedStore
 from tests.support.faultstore import Fault, FaultStore
 
 
@@ -100,3 +102,70 @@ async def test_memory_refuses_a_name_that_is_also_a_directory() -> None:
             await store.put(name, b"x")
     with pytest.raises(ValueError, match="is a directory"):
         _ = [info async for info in store.objects("", after="a/b")]
+
+
+class Slow:
+    """What a watched store says, and whether each telling has ended with its call."""
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+        self.told = asyncio.Event()
+        self.ended: list[str] = []
+
+    async def __call__(self, call: str) -> None:
+        self.calls.append(call)
+        self.told.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self.ended.append(call)
+
+
+async def test_a_call_without_an_answer_is_told_and_waited_for() -> None:
+    slow, gate = Slow(), asyncio.Event()
+
+    class Gated(MemoryStore):
+        @override
+        async def put(self, name: str, data: bytes) -> None:
+            await gate.wait()
+            await super().put(name, data)
+
+    store = WatchedStore(Gated(), slow, 0.01)
+    put = asyncio.create_task(store.put("a", b"x"))
+    await slow.told.wait()
+    assert (slow.calls, slow.ended, put.done()) == (["put a"], [], False)
+    gate.set()
+    await put
+    assert slow.ended == ["put a"]
+    assert await store.get("a") == b"x"
+
+
+async def test_every_kind_of_call_is_watched() -> None:
+    faults = dict.fromkeys(range(1, 6), Fault.HANG)
+    slow = Slow()
+    store = WatchedStore(FaultStore(MemoryStore(), faults), slow, 0.01)
+
+    async def listing() -> None:
+        async for _ in store.objects("p/"):
+            pass
+
+    calls = [store.put("a", b""), store.get("a"), listing(), store.dirs(""), store.delete("a")]
+    for call in calls:
+        slow.told.clear()
+        task = asyncio.create_task(call)
+        await slow.told.wait()
+        task.cancel()
+        await asyncio.wait([task])
+    assert slow.calls == ["put a", "get a", "list p/", "list ", "delete a"] == slow.ended
+
+
+async def test_quick_calls_are_not_told() -> None:
+    slow = Slow()
+    store = WatchedStore(MemoryStore(), slow, 3600.0)
+    await store.put("a/b", b"x")
+    assert [info.name async for info in store.objects("")] == ["a/b"]
+    assert await store.dirs("") == ["a"]
+    await store.delete("a/b")
+    with pytest.raises(ObjectNotFound):
+        await store.get("a/b")
+    assert slow.calls == []
