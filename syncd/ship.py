@@ -342,8 +342,6 @@ class Shipper:
             state = CLAIMED if isinstance(error, ArchiveClaimed) else CONFLICT
         await self._replica.state.set_target(self._target, state, str(error), self._replica.clock.now_ms())
 
-    async def _note_failure(self, attempt: RetryCallState) -> None:
-        error = attempt.outcome.exception() if attempt.outcome else None
     async def _note_slow(self, call: str) -> None:
         """A call has no answer yet: tell so at once, and when it is over let `ship` see how things are."""
         replica = self._replica
@@ -357,6 +355,8 @@ class Shipper:
         finally:
             self._wake.set()
 
+    async def _note_failure(self, attempt: RetryCallState) -> None:
+        error = attempt.outcome.exception() if attempt.outcome else None
         delay = attempt.next_action.sleep if attempt.next_action else 0.0
         self._failed = True
         self._replica.log(
