@@ -34,6 +34,7 @@ from syncd.state import SHADOW_FILE, STATE_FILE, Chain, Outgoing, Redo, State, o
 
 _DAY_MS: Final = 86_400_000
 _LOOK_SECONDS: Final = 60.0
+_SMOOTHING: Final = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +50,8 @@ class Replica:
     """One database as its tasks see it. `chain` is None until the first copy is complete.
 
     `outbox_bytes` of deltas wait at most. `applied` is the last delta that is in the shadow; `stored` is
-    set once a position of this chain can be restored from some target.
+    set once a position of this chain can be restored from some target. `closed` is when the last batch was
+    closed that no target has yet (monotonic), `way` the seconds that it took lately until one had it.
     """
 
     name: str
@@ -61,11 +63,19 @@ class Replica:
     chain: Chain | None
     outbox_bytes: int
     applied: int = 0
+    closed: float | None = None
+    way: float = 0.0
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     wakes: list[asyncio.Event] = field(default_factory=list)
     stored: asyncio.Event = field(default_factory=asyncio.Event)
     _key: EpochKey | None = None
     _day: int = 0
+
+    def arrived(self) -> None:
+        """A target has everything; if it is the first, then how long the last batch took counts."""
+        if self.closed is not None:
+            self.way += _SMOOTHING * (self.clock.monotonic() - self.closed - self.way)
+            self.closed = None
 
     async def key(self) -> EpochKey:
         """The key to seal with now; made, and its wrapping kept, at its first use. Call it under `lock`.

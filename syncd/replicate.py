@@ -1,6 +1,8 @@
 """From the application's files to sealed deltas in the outbox.
 
-- A batch closes `max_delay` after its first change, or when it holds `max_bytes`.
+- A batch closes `max_delay` after the one before, or when it holds `max_bytes`; the first one after a
+  silence closes a tenth of `max_delay` after its first change: alone, but with what belongs to it.
+- It closes earlier by what the way to a target took lately: `max_delay` is until a change is stored.
 - A delta is acknowledged in one transaction (sealed bytes, place in the chain, redo images); only then
   is the shadow written.
 - What is larger than one piece goes out as several deltas, of which only the last is a boundary.
@@ -8,141 +10,36 @@
 """
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeVar, TypeVarTuple
 
-from syncd.archive import seal_delta
+from syncd.change import Change, apply_change, build_change, copy_piece, seal_change
 from syncd.clock import to_completion
-from syncd.envelope.epoch import EpochKey
 from syncd.errors import SourceError
-from syncd.format.delta import Delta, PatchGroup, SealedDelta, group_pages, make_patch
-from syncd.format.pack import encode_pack_content
 from syncd.log import Event
 from syncd.model import Digest
 from syncd.replica import Replica, new_generation, shadow_digest
 from syncd.source.capture import Capture, Progress
 from syncd.source.pending import Piece
 from syncd.source.position import format_position, parse_position
-from syncd.source.shadow import Shadow
 from syncd.source.watch import Watcher
-from syncd.state import Chain, Outgoing, Redo
+from syncd.state import Chain, Outgoing
 
 _T = TypeVar("_T")
 _Ts = TypeVarTuple("_Ts")
 
 _PIECE_BYTES: Final = 8 << 20
-_REDO_PART_BYTES: Final = 1 << 20
 _REDO_BYTES: Final = 64 << 20
-_SMALL_BYTES: Final = 256 << 10
-_SMALL_LEVEL: Final = 9
-_LEVEL: Final = 3
-_REDO_LEVEL: Final = 1
 _ACTIVE_SECONDS: Final = 0.025
+_CALM_SECONDS: Final = 0.1
 _UNSETTLED_SECONDS: Final = 0.002
 _QUIET_AFTER: Final = 1.0
 _LONGEST_WAIT: Final = 30.0
+_TOGETHER: Final = 0.1  # of max_delay: what is committed so soon after a first change belongs to it
+_LONGEST_LEAD: Final = 0.25  # of max_delay: a slow target must not make batches small
 _PATIENCE: Final = 20  # looks in a row that found no quiet moment, before it is worth telling
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """A piece, compared with the shadow: the delta, and the images that the shadow needs."""
-
-    delta: Delta
-    images: dict[int, bytes]
-
-
-def build_change(piece: Piece, shadow: Shadow, digest: Digest) -> Change:
-    """Patch the piece's pages against the shadow, whose digest is `digest`. Reads only."""
-    base_count = 0 if piece.rebase else shadow.page_count
-    digest = Digest() if piece.rebase else digest
-    page_count = piece.page_count if piece.boundary else max(base_count, piece.page_count)
-    numbers = sorted({n for n in piece.pages if n <= page_count} | set(range(base_count + 1, page_count + 1)))
-    zeros = bytes(piece.page_size)
-    images: dict[int, bytes] = {}
-    groups: list[PatchGroup] = []
-    changed: list[tuple[int, bytes, bytes]] = []
-    level = _SMALL_LEVEL if len(numbers) * piece.page_size <= _SMALL_BYTES else _LEVEL
-
-    def flush() -> None:
-        nonlocal digest
-        if not changed:
-            return
-        old = [(number, image) for number, image, _ in changed if number <= base_count]
-        new = [(number, image) for number, _, image in changed]
-        digest = digest.replace(removed=old, added=new)
-        patch = make_patch(b"".join(i for _, i in old), b"".join(i for _, i in new), level)
-        groups.append(PatchGroup(tuple(n for n, _ in new), patch))
-        images.update(new)
-        changed.clear()
-
-    for number, old in _old_images(shadow, numbers, base_count):
-        new = piece.pages.get(number, zeros)
-        if number > base_count or new != old:
-            changed.append((number, old, new))
-            if len(changed) == group_pages(piece.page_size):
-                flush()
-    flush()
-    digest = digest.replace(removed=shadow.read_many(range(page_count + 1, base_count + 1)))
-    return Change(
-        Delta(
-            page_size=piece.page_size,
-            page_count=page_count,
-            digest=digest,
-            first_ms=piece.first_ms,
-            last_ms=piece.last_ms,
-            commits=piece.commits,
-            boundary=piece.boundary,
-            rebase=piece.rebase,
-            groups=tuple(groups),
-        ),
-        images,
-    )
-
-
-def apply_change(change: Change, shadow: Shadow) -> None:
-    """Bring the shadow to where the delta ends."""
-    if change.delta.rebase:
-        shadow.rebase(change.delta.page_size)
-    shadow.apply(change.images, change.delta.page_count)
-
-
-def copy_piece(piece: Piece, shadow: Shadow) -> None:
-    """Write a part of the first copy."""
-    if piece.rebase:
-        shadow.rebase(piece.page_size)
-    page_count = piece.page_count if piece.boundary else max(shadow.page_count, piece.page_count)
-    shadow.apply(piece.pages, page_count)
-
-
-def _old_images(shadow: Shadow, numbers: list[int], base_count: int) -> Iterator[tuple[int, bytes]]:
-    yield from shadow.read_many(n for n in numbers if n <= base_count)
-    yield from ((n, b"") for n in numbers if n > base_count)
-
-
-def _redo_of(seq: int, change: Change) -> list[Redo]:
-    """The images, in parts that fit into one row each; at least one row, which carries the size."""
-    delta = change.delta
-    per_part = max(1, _REDO_PART_BYTES // delta.page_size)
-    pages = sorted(change.images.items())
-    parts = [pages[at : at + per_part] for at in range(0, len(pages), per_part)] or [[]]
-    return [
-        Redo(
-            seq=seq,
-            page_size=delta.page_size,
-            page_count=delta.page_count,
-            rebase=delta.rebase and part is parts[0],
-            images=encode_pack_content(delta.page_size, part, _REDO_LEVEL) if part else b"",
-        )
-        for part in parts
-    ]
-
-
-def _seal_change(key: EpochKey, seq: int, before: Digest, change: Change) -> tuple[SealedDelta, list[Redo]]:
-    return seal_delta(key, seq, before, change.delta), _redo_of(seq, change)
 
 
 class Replicator:
@@ -151,7 +48,7 @@ class Replicator:
     Args:
         replica: the database's state and shadow.
         path: the application's database.
-        max_delay: seconds from a batch's first change to its end.
+        max_delay: seconds between batches, and until a change is stored where a target is near.
         max_bytes: bytes of page images that end a batch.
         poll_interval: seconds; the net under the watcher.
     """
@@ -163,6 +60,7 @@ class Replicator:
         self._path = path
         self._max_delay = max_delay
         self._poll_interval = poll_interval
+        self._calm = max(_ACTIVE_SECONDS, min(_CALM_SECONDS, max_delay / 10))
         chain = replica.chain
         self._position = chain.position if chain else ""
         self._capture = Capture(
@@ -179,6 +77,7 @@ class Replicator:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"capture-{replica.name}")
         self._redo_bytes = 0
         self._moved = 0.0
+        self._closed = replica.clock.monotonic() - max_delay
         self._reported = ""
 
     async def run(self) -> None:
@@ -245,18 +144,27 @@ class Replicator:
                 opened = None
                 if progress.boundary and now - self._moved >= self._max_delay:
                     await self._move()
-            waited = opened is not None and now - opened >= self._max_delay
-            closes = progress.settled and (waited or self._replica.chain is None)
+            due_in = self._closes_at(opened) - now if opened is not None else self._max_delay
+            closes = progress.settled and (due_in <= 0 or self._replica.chain is None)
             if progress.full or (progress.boundary and closes):
+                self._replica.closed = now
+                # The end of what goes out in pieces waits no longer than it would have as one.
+                self._closed = now if progress.boundary else self._closed
                 await self._seal(self._capture.take())
                 # What was written meanwhile is the next batch's, and waits its own time.
                 opened = None if progress.boundary else opened
             elif not progress.settled:
                 await clock.sleep(_UNSETTLED_SECONDS)
             elif progress.busy or now - active < _QUIET_AFTER:
-                await clock.sleep(_ACTIVE_SECONDS)
+                look = self._calm if progress.calm else _ACTIVE_SECONDS
+                await clock.sleep(min(look, max(_UNSETTLED_SECONDS, due_in)))
             else:
                 await watcher.wait(self._poll_interval)
+
+    def _closes_at(self, opened: float) -> float:
+        """When the batch closes whose first change was seen at `opened`, on the monotonic clock."""
+        lead = min(self._replica.way, self._max_delay * _LONGEST_LEAD)
+        return max(self._closed + self._max_delay, opened + self._max_delay * _TOGETHER) - lead
 
     def _due(self, progress: Progress) -> bool:
         """Whether there is something to seal, be it only the end of a batch that went out in pieces."""
@@ -280,7 +188,7 @@ class Replicator:
             return
         key = await replica.key()
         chain = self._next(replica.chain.generation, replica.chain.seq + 1, piece, change)
-        sealed, redo = await self._in_thread(_seal_change, key, chain.seq, self._digest, change)
+        sealed, redo = await self._in_thread(seal_change, key, chain.seq, self._digest, change)
         outgoing = Outgoing(sealed, piece.boundary, piece.first_ms, piece.last_ms)
         await replica.state.commit_delta(chain, outgoing, redo, sorted(change.images))
         replica.chain = chain

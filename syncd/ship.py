@@ -305,6 +305,8 @@ class Shipper:
         head = Head.of(generation, waiting[-1].sealed.seq, raw)
         self._lookback.acknowledged(generation, first)
         await replica.state.stored(self._target, waiting, now_ms, Stored(name, head))
+        if replica.chain is not None and head.seq == replica.chain.seq:
+            replica.arrived()
         replica.log(
             Event.DELTAS_STORED,
             target=self._target,

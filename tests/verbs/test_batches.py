@@ -19,7 +19,7 @@ def progress(*, boundary: bool = True, full: bool = False) -> Progress:
 
 
 async def closings(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch, polls: list[Progress]
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, polls: list[Progress], *, way: float = 0
 ) -> list[tuple[float, bool]]:
     """The seconds at which pieces were sealed, and whether at a boundary; every poll takes a moment."""
     sealed: list[tuple[float, bool]] = []
@@ -41,6 +41,7 @@ async def closings(
 
     async with bench.replica() as replica:
         await bench.capture(replica)
+        replica.way = way
         start = bench.clock.seconds
         monkeypatch.setattr(Replicator, "_poll", poll)
         monkeypatch.setattr(Replicator, "_seal", seal)
@@ -62,10 +63,27 @@ async def test_a_batch_stays_open_for_its_delay_though_the_application_never_pau
     assert all(MAX_DELAY <= later - earlier < MAX_DELAY + 0.2 for earlier, later in pairwise(times))
 
 
+async def test_the_first_batch_after_a_silence_waits_only_for_what_belongs_to_it(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (first, _), *_ = await closings(bench, monkeypatch, [progress()] * 60)
+    assert MAX_DELAY * 0.1 <= first < MAX_DELAY * 0.1 + 0.1
+
+
+@pytest.mark.parametrize(("way", "lead"), [(0.2, 0.2), (60.0, MAX_DELAY / 4)])
+async def test_batches_close_earlier_by_what_the_way_takes_but_not_for_a_slow_target(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, way: float, lead: float
+) -> None:
+    sealed = await closings(bench, monkeypatch, [progress()] * 1000, way=way)
+    times = [seconds for seconds, _ in sealed]
+    assert len(times) >= 5
+    assert all(-0.01 <= later - earlier - MAX_DELAY + lead < 0.1 for earlier, later in pairwise(times))
+
+
 async def test_the_end_of_a_batch_that_went_out_in_pieces_waits_no_longer(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    wait = [progress()] * 100  # at 35 ms each: the batch is young
+    wait = [progress()] * 10  # at 35 ms each: the batch is young
     pieces = [progress(boundary=False, full=True)] * 500
     sealed = await closings(bench, monkeypatch, [*wait, *pieces, progress()])
     boundaries = [boundary for _, boundary in sealed]

@@ -7,11 +7,11 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
+from syncd.change import apply_change, build_change, copy_piece, redo_of
 from syncd.format.delta import decode_delta, encode_delta, group_pages
 from syncd.model import Digest
 from syncd.rebuild import Image
 from syncd.replica import shadow_digest
-from syncd.replicate import _redo_of, apply_change, build_change, copy_piece
 from syncd.source.pending import Piece
 from syncd.source.shadow import Shadow
 
@@ -106,7 +106,7 @@ def test_only_pages_that_differ_are_carried(tmp_path: Path) -> None:
         same = piece_of(Turn({1: ord("a")}, 2, boundary=True, rebase=None), 512)
         unchanged = build_change(same, shadow, shadow_digest(shadow))
         assert unchanged.delta.groups == ()
-        assert [row.images for row in _redo_of(1, unchanged)] == [b""]
+        assert [row.images for row in redo_of(1, unchanged)] == [b""]
     finally:
         shadow.close()
 
@@ -119,7 +119,7 @@ def test_large_changes_are_grouped_and_their_redo_is_in_parts(tmp_path: Path) ->
         piece = Piece(pages, size, count, True, True, 1, 5, 6, None)
         change = build_change(piece, shadow, Digest())
         assert [len(group.pages) for group in change.delta.groups] == [group_pages(size)] * 6 + [8]
-        redo = _redo_of(1, change)
+        redo = redo_of(1, change)
         assert [row.rebase for row in redo] == [True] + [False] * 12  # 1 MiB each
         assert {row.page_count for row in redo} == {count}
     finally:
