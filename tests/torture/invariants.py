@@ -50,10 +50,15 @@ class Watch:
         self.captured: tuple[str, int] = ("", -1)
         self._heard = 0
         self._seen: object = None
-        self._moved = time.monotonic()
+        self._moved = self._stored_at = time.monotonic()
         self._blamed: set[str] = set()
         self._stderr = 0
         self._calm = False
+
+    @property
+    def still_seconds(self) -> float:
+        """Since when nothing was stored."""
+        return time.monotonic() - self._stored_at
 
     @property
     def brief(self) -> str:
@@ -151,6 +156,7 @@ class Watch:
         if stored[1] < last and not anew:
             self.blame_once(f"status showed seq {last} as stored, and then {stored[1]}")
         self.noted.append(stored)
+        self._stored_at = time.monotonic()
         self._world.record.positions += 1
 
     def _ended(self, daemon: Daemon) -> None:
