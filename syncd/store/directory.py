@@ -4,7 +4,7 @@
   beside its place, fsynced, published by `link`, which never replaces, and every directory up to
   the root fsynced before `put` returns.
 - Temporary files have a `~` in their name, which no object name may have: listings pass over them. Those
-  that a crash left behind go after a day, with the next object that is put or deleted beside them.
+  that a crash left behind go after a day, with the first object that a process deletes.
 - The root is created by the first `put`, its parent is not: a parent that is missing is a disk
   that is not mounted.
 - Directories that a `delete` leaves empty are removed.
@@ -56,7 +56,7 @@ class DirectoryStore(Store):
             raise ValueError(f"not an absolute path: {root}")
         self._root = root
         self._batch = batch
-        self._swept: set[Path] = set()
+        self._swept = False
         self._url = root.as_uri()
         self._threads = Threads(self._url, timeout)
 
@@ -144,23 +144,23 @@ class DirectoryStore(Store):
                 file.write(data)
                 file.flush()
                 os.fsync(descriptor)
-                now_ns = os.fstat(descriptor).st_mtime_ns
             _adopt(temporary)
             self._publish(temporary, path, data)
         finally:
             temporary.unlink(missing_ok=True)
         self._sync_up(path.parent)
-        self._sweep(path.parent, now_ns)
 
-    def _sweep(self, directory: Path, now_ns: int) -> None:
-        """Once for each directory: remove what crashes left there long ago."""
-        if directory in self._swept:
+    def _sweep(self, now_ns: int) -> None:
+        """Once: remove what crashes left long ago, by the file system's own clock."""
+        if self._swept:
             return
-        self._swept.add(directory)
-        with contextlib.suppress(OSError), os.scandir(directory) as entries:
-            for left in [entry for entry in entries if entry.name.startswith("~")]:
-                if left.stat(follow_symlinks=False).st_mtime_ns < now_ns - _LITTER_NS:
-                    Path(left.path).unlink()
+        self._swept = True
+        for directory, _, names in os.walk(self._root):
+            for left in [Path(directory, name) for name in names if name.startswith("~")]:
+                with contextlib.suppress(OSError):
+                    if left.lstat().st_mtime_ns < now_ns - _LITTER_NS:
+                        left.unlink()
+                        self._remove_empty(left)
 
     def _publish(self, temporary: Path, path: Path, data: bytes) -> None:
         try:
@@ -203,9 +203,13 @@ class DirectoryStore(Store):
         try:
             path.unlink()
             _fsync_directory(path.parent)
-            self._sweep(path.parent, path.parent.stat().st_mtime_ns)
+            self._sweep(path.parent.stat().st_mtime_ns)
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             self._require_parent()
+        self._remove_empty(path)
+
+    def _remove_empty(self, path: Path) -> None:
+        """Remove the directories that `path`, which is gone, leaves empty."""
         for directory in path.parents:
             if directory == self._root:
                 break

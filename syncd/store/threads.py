@@ -34,7 +34,7 @@ class Threads:
         finally:
             if not future.done():
                 self._left.add(future)
-                future.add_done_callback(self._returned)
+            future.add_done_callback(self._returned)
         if not future.done():
             raise StoreUnavailable(f"{self._where}: {what}: no answer from the file system in time")
         return future.result()

@@ -32,6 +32,27 @@ async def names(store: DirectoryStore) -> list[str]:
     return [info.name async for info in store.objects("")]
 
 
+async def test_what_crashes_left_goes_after_a_day(root: Path) -> None:
+    store = DirectoryStore(root)
+    for name in ("a/kept", "a/gone", "d/kept"):
+        await store.put(name, b"x")
+    old, young, alone = root / "a/~old", root / "d/~young", root / "b/c/~old"
+    alone.parent.mkdir(parents=True)
+    for path in (old, young, alone):
+        path.write_bytes(b"half")
+    for path in (old, alone):
+        then = path.stat().st_mtime_ns - 25 * 3_600_000_000_000
+        os.utime(path, ns=(then, then))
+    await store.put("a/more", b"x")
+    assert old.exists(), "only who may delete, deletes"
+    await store.delete("a/gone")
+    assert {path for path in root.rglob("*") if path.is_file()} == {
+        *(root / name for name in ("a/kept", "a/more", "d/kept")),
+        young,
+    }
+    assert not (root / "b").exists()
+
+
 async def test_modes_let_nobody_else_in(root: Path) -> None:
     await DirectoryStore(root).put("a/b/c", b"x")
     assert [path.stat().st_mode & 0o777 for path in (root, root / "a", root / "a/b")] == [0o700] * 3
