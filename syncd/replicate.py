@@ -156,10 +156,18 @@ class Replicator:
             elif not progress.settled:
                 await clock.sleep(_UNSETTLED_SECONDS)
             elif progress.busy or now - active < _QUIET_AFTER:
-                look = self._calm if progress.calm else _ACTIVE_SECONDS
-                await clock.sleep(min(look, max(_UNSETTLED_SECONDS, due_in)))
+                await self._glance(min(self._calm, due_in))
             else:
                 await watcher.wait(self._poll_interval)
+
+    async def _glance(self, seconds: float) -> None:
+        """Wait so long, at most, for the next look: a look costs fifty times what a glance does."""
+        clock = self._replica.clock
+        end = clock.monotonic() + seconds
+        while True:
+            await clock.sleep(max(_UNSETTLED_SECONDS, min(_ACTIVE_SECONDS, end - clock.monotonic())))
+            if clock.monotonic() >= end or self._capture.stirs():
+                return
 
     def _closes_at(self, opened: float) -> float:
         """When the batch closes whose first change was seen at `opened`, on the monotonic clock."""

@@ -140,6 +140,10 @@ class Capture:
             busy=busy,
         )
 
+    def stirs(self) -> bool:
+        """Whether the next poll should not wait. Between polls only; costs one or two small reads."""
+        return not isinstance(self._position, WalPosition) or self._follower.stirs(self._position)
+
     def take(self) -> Piece:
         """What is pending, as a piece; see Progress for whether it ends at a boundary."""
         self._keeper.secure()

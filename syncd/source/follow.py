@@ -7,6 +7,7 @@
 - `Lost` means that frames between two positions cannot be proven to have been read.
 """
 
+import os
 from collections.abc import Callable, Generator, Iterator
 from typing import Final
 
@@ -29,6 +30,7 @@ _SURVEY_FRAMES: Final = 1 << 14
 _STAGED_BYTES: Final = 32 << 20  # what is read across a reset has to fit into memory
 _PORTION_BYTES: Final = 1 << 20  # what a poll may exceed `max_bytes` by
 _TRIES: Final = 16
+_LITTLE_FRAMES: Final = 100
 _MASK: Final = 0xFFFFFFFF
 
 
@@ -90,6 +92,21 @@ class Follower:
                 raise NotReady("the page size is changing")
             return True
         return self._wal.header() is not None
+
+    def stirs(self, position: WalPosition) -> bool:
+        """Whether more than a little was committed since `position`, or the log is not what it was.
+
+        A little is what cannot be lost soon: SQLite's default is to reset the log at 1000 frames.
+        """
+        shm = self._files.shm
+        if not self._indexed or shm is None or os.fstat(shm).st_nlink == 0:
+            return True
+        index = read_index(shm)
+        return (
+            index is None
+            or index.salts != position.salts
+            or not 0 <= index.max_frame - position.frame <= _LITTLE_FRAMES
+        )
 
     def adopt(self) -> Generator[None, None, WalPosition]:
         """Read the log from its start. Returns the position reached; the page count is set."""
