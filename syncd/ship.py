@@ -20,7 +20,8 @@ from typing import Final
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, wait_random_exponential
 
-from syncd.archive import read_bundle, sign_bundle, sign_heartbeat
+from syncd.archive import read_bundle, sign_bundle
+from syncd.beats import Beats
 from syncd.claims import Standing, place_of
 from syncd.errors import (
     ArchiveClaimed,
@@ -29,16 +30,13 @@ from syncd.errors import (
     ObjectExists,
     StateError,
     StoreError,
-    StoreRefused,
     SyncdError,
 )
 from syncd.format.bundle import Bundle
 from syncd.format.head import Head
-from syncd.format.heartbeat import Heartbeat
-from syncd.format.names import deltas_name, heartbeat_name
+from syncd.format.names import deltas_name
 from syncd.log import Event
 from syncd.lookback import LookBack
-from syncd.marks import new_mark_id
 from syncd.replica import Replica
 from syncd.snapshot import Snapshot, conflict, read_back, ship_epochs, take_snapshot
 from syncd.state import CLAIMED, CONFLICT, Outgoing, Stored
@@ -95,7 +93,7 @@ class Shipper:
         self._failed = False
         self._delta_share = delta_share
         self._heartbeat = heartbeat
-        self._beats: list[str] = []
+        self._beats = Beats(replica, target, self.store, self._standing)
         self.snapshot_due = asyncio.Event()
         self._snapshotting = asyncio.Lock()
         self._wake = asyncio.Event()
@@ -117,7 +115,9 @@ class Shipper:
         try:
             while True:
                 await retrying(self.ship)
-                await self._idle()
+                while not await self._woken():
+                    await retrying(self.beat)
+                    await self._note_recovery()
         except StoreError as e:
             await self._park("refused", e, Event.TARGET_REFUSED)
         except ArchiveClaimed as e:
@@ -128,46 +128,21 @@ class Shipper:
             await self._park(CONFLICT, e, Event.TARGET_CONFLICTED)
             raise
 
-    async def _idle(self) -> None:
-        """Wait until something is to be shipped; a heartbeat for each time that nothing was for so long."""
-        woken = asyncio.ensure_future(self._wake.wait())
+    async def _woken(self) -> bool:
+        """Wait until something is to be shipped; False where a heartbeat is due before that."""
+        waits: list[asyncio.Future[object]] = [asyncio.ensure_future(self._wake.wait())]
+        if self._heartbeat:
+            waits.append(asyncio.ensure_future(self._replica.clock.sleep(self._heartbeat)))
         try:
-            while self._heartbeat:
-                late = asyncio.ensure_future(self._replica.clock.sleep(self._heartbeat))
-                try:
-                    await asyncio.wait({woken, late}, return_when=asyncio.FIRST_COMPLETED)
-                finally:
-                    late.cancel()
-                if woken.done():
-                    return
-                try:
-                    await self.beat()
-                except StoreError as e:
-                    await self.note_error(e)
-            await woken
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            return waits[0].done()
         finally:
-            woken.cancel()
+            for wait in waits:
+                wait.cancel()
 
     async def beat(self) -> None:
-        """Store a heartbeat, unless something waits; only the newest two of this process stay.
-
-        Raises StoreError.
-        """
-        replica = self._replica
-        chain, target = replica.chain, await replica.state.target(self._target)
-        if chain is None or target.cursor is None or target.snapshot is None or target.cursor < chain.seq:
-            return
-        await self._standing.look()
-        now_ms = replica.clock.now_ms()
-        beat = Heartbeat(replica.name, chain.generation, chain.seq, now_ms)
-        name = heartbeat_name(new_mark_id(now_ms))
-        await self.store.put(name, sign_heartbeat(replica.sealing.signing_key, beat))
-        replica.log(Event.TARGET_BEAT, target=self._target, seq=chain.seq)
-        self._beats.append(name)
-        for old in self._beats[:-2]:
-            with contextlib.suppress(StoreRefused):  # it may not delete: prune does
-                await self.store.delete(old)
-        del self._beats[:-2]
+        """Store a heartbeat, unless something waits. Raises StoreError, ArchiveClaimed."""
+        await self._beats.beat()
 
     async def ship(self) -> None:
         """Ship everything that waits. Raises StoreError, ConflictError."""
@@ -181,13 +156,9 @@ class Shipper:
             pass
         target = await self._replica.state.target(self._target)
         self._consider_snapshot(target.delta_bytes)
+        await self._note_recovery()
         if target.stored is not None:
             self._replica.stored.set()
-            if target.state != "ok":  # it failed, perhaps under an earlier process, and now nothing waits
-                await self._replica.state.set_target(self._target, "ok")
-        if self._failed:
-            self._failed = False
-            self._replica.log(Event.TARGET_RECOVERED, target=self._target)
 
     async def take_over(self, listing: Store) -> Taken:
         """End what other daemons claimed; then `run` ends too, since a new generation has to begin.
@@ -356,6 +327,15 @@ class Shipper:
             await asyncio.Event().wait()
         finally:
             self._wake.set()
+
+    async def _note_recovery(self) -> None:
+        """Nothing waits, and nothing failed; what did, perhaps under an earlier process, is over."""
+        target = await self._replica.state.target(self._target)
+        if target.stored is not None and target.state != "ok":
+            await self._replica.state.set_target(self._target, "ok")
+        if self._failed:
+            self._failed = False
+            self._replica.log(Event.TARGET_RECOVERED, target=self._target)
 
     async def _note_failure(self, attempt: RetryCallState) -> None:
         error = attempt.outcome.exception() if attempt.outcome else None

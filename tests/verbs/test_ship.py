@@ -16,6 +16,7 @@ from syncd.replica import Replica
 from syncd.ship import Shipper
 from syncd.store.base import ObjectInfo
 from syncd.store.memory import Held, MemoryStore
+from syncd.store.wrap import PrefixStore
 from tests.support.fakes import SIGNING_KEY
 from tests.support.faultstore import Fault, FaultStore
 from tests.verbs.bench import ROW, Bench, stop
@@ -411,3 +412,32 @@ async def test_an_idle_shipper_beats_at_its_interval_and_ships_in_between(bench:
         assert [line["seq"] for line in bench.log.of(Event.TARGET_BEAT)[:3]] == [0, 0, 0]
         assert 600 in bench.clock.slept
         await stop(task)
+
+
+class Unreachable(PrefixStore):
+    """Takes no heartbeat the first time."""
+
+    left = 1
+
+    @override
+    async def put(self, name: str, data: bytes) -> None:
+        if name.startswith("heartbeats/") and self.left:
+            self.left -= 1
+            raise StoreUnavailable("no route to it")
+        await super().put(name, data)
+
+
+async def test_a_heartbeat_that_fails_is_told_and_sent_again(bench: Bench) -> None:
+    async with bench.replica() as replica:
+        await bench.capture(replica)
+        task = asyncio.create_task(
+            Shipper(replica, "main", Unreachable(bench.store(), ""), heartbeat=600).run()
+        )
+        for _ in range(2000):
+            if bench.log.of(Event.TARGET_RECOVERED):
+                break
+            await asyncio.sleep(0.001)
+        await stop(task)
+        assert [line["error"] for line in bench.log.of(Event.TARGET_FAILED)] == ["no route to it"]
+        assert bench.log.of(Event.TARGET_BEAT)
+        assert (await replica.state.target("main")).state == "ok"
