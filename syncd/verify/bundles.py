@@ -151,7 +151,7 @@ class Bundles:
         self._digest = None
         name = deltas_name(self.generation, after + 1)
         missing = hole(after, until, self.listed, last)
-        if await self.scan.exists(name):
+        if await self.scan.exists(name) and not await self.scan.is_listed(name):
             self.scan.find(name, "it is there, but no listing shows it", span(after + 1, until - 1))
         elif missing.lost:
             needed = f"deltas {missing.lost.start} to {missing.lost.stop - 1}"
