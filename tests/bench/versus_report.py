@@ -95,16 +95,17 @@ def _ratio(sides: Mapping[str, Spread], peer: str) -> float | None:
 
 
 def cells(row: Row) -> list[str]:
-    """As people read it: scenario, measure, syncd, the peer, others, ratio, bound, whether it holds."""
-    peer = row.measure.peer
-    others = [f"{side} {_text(row, side)}" for side in row.sides if side not in {OURS, peer}]
+    """As people read it: scenario, measure, syncd, Litestream, others, ratio, bound, whether it holds."""
+    others = [f"{side} {_text(row, side)}" for side in row.sides if side not in {OURS, PEER}]
+    to = "" if row.measure.peer == PEER else f" to {row.measure.peer}"
+    ratio = "-" if row.ratio is None else f"{row.ratio:.{3 if row.ratio < 0.1 else 2}f}{to}"
     return [
         f"{row.scenario}, {row.store}",
         row.measure.label,
         _text(row, OURS),
-        _text(row, peer) if peer in row.sides else "-",
+        _text(row, PEER) if PEER in row.sides else "-",
         "; ".join(others),
-        "-" if row.ratio is None else f"{row.ratio:.3f}" if row.ratio < 0.1 else f"{row.ratio:.2f}",
+        ratio,
         _bound(row.measure),
         {True: "yes", False: "NO", None: ""}[row.holds],
     ]

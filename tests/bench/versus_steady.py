@@ -3,6 +3,7 @@
 - One run is one tool, one database, one record of numbers. What is counted begins when the tool has stored
   the database as it was at the start, and ends when the last commit is stored.
 - `lag`: from the end of a commit to the answer to the PUT that carries it, of every commit.
+- `peak_mb` is from the tool's start, `steady_peak_mb` from when the writer began.
 - After a run with a writer the tool is stopped, restores, and what came back is compared.
 """
 
@@ -17,6 +18,7 @@ from pathlib import Path
 
 from tests.bench.meter import tally
 from tests.bench.side import Alone
+from tests.bench.snapshots_days import forget_peak
 from tests.bench.stats import percentile
 from tests.bench.versus_tools import Commit, Tool
 from tests.campaigns.rig import ROOT, Usage
@@ -45,6 +47,7 @@ def steady(tool: Tool, *, rate: float, seconds: float) -> Record:
         tool.start()
         tool.mark()
         before, began = tool.usage(), time.time()
+        forget_peak(tool.pid)
         with writer(tool.database, seconds=seconds, rate=rate, log=log) as process:
             wrote = answer(process)
             after_writing = tool.usage()
@@ -162,7 +165,12 @@ def _traffic(tool: Tool, began: float, ended: float, messages: int) -> Record:
 
 def _usage(before: Usage, after: Usage, seconds: float) -> Record:
     cpu = after.cpu_seconds - before.cpu_seconds
-    return {"cpu_seconds": cpu, "cpu_percent": 100 * cpu / seconds, "peak_mb": after.peak_mb}
+    return {
+        "cpu_seconds": cpu,
+        "cpu_percent": 100 * cpu / seconds,
+        "peak_mb": max(before.peak_mb, after.peak_mb),
+        "steady_peak_mb": after.peak_mb,
+    }
 
 
 def restored(tool: Tool) -> Record:
