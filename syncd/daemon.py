@@ -218,10 +218,11 @@ class Daemon:
                     *(group.create_task(shipper.run()) for shipper in shippers.values()),
                 ]
                 await ends.wait()
+                deadline = asyncio.get_running_loop().time() + self._config.stop.drain
                 for task in tasks:
                     task.cancel()
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._config.stop.drain):
+                async with asyncio.timeout_at(deadline):
                     await self._drain(replicator, shippers)
         finally:
             self._shippers.pop(replica.name, None)

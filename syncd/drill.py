@@ -8,15 +8,15 @@
   what `verify` proves of the newest snapshot without a key. That proves the target, the way there and
   back, and the code; not that your recovery kit opens your archive.
 - What was made is removed, in the scratch directory and in the target, whatever happens. What a killed
-  drill left in the scratch directory, the next one removes; what a killed self-test left in the target, the
-  next self-test after a day.
+  drill left in the scratch directory, the next one removes; what a self-test left in the target that was
+  killed, or stopped while the store hung, the next self-test after a day.
 - It writes nothing below `generations/`. The lease of every restore keeps a prune away meanwhile.
 """
 
 import asyncio
 import random
 import shutil
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -42,6 +42,7 @@ from syncd.store.iam import SELF_TESTS
 from syncd.verify import verify
 
 _LITTER_MS: Final = 24 * 3_600_000
+_PARTING_SECONDS: Final = 1.0
 _SPARE_BYTES: Final = 64 << 20
 _STATES: Final = 7
 _PREFIX: Final = "syncd-drill-"
@@ -143,7 +144,7 @@ class _Drill:
             async with self._directory(_SPARE_BYTES) as directory:
                 await self._round_trip(store, run, directory)
         finally:
-            self.left = await to_completion(_remove_all(store))
+            self.left = await _before_parting(_remove_all(store))
 
     async def _round_trip(self, store: Store, generation: str, directory: Path) -> None:
         identity, signing_key = Identity.generate(Kem.MLKEM768_X25519), SigningKey.generate()
@@ -301,6 +302,21 @@ def _directory_in(scratch: Path, needed: int) -> Iterator[Path]:
         )
     with temporary_directory(scratch, prefix=_PREFIX) as path:
         yield path
+
+
+async def _before_parting(work: Coroutine[object, object, str]) -> str:
+    """To its end; but who is cancelled, before or meanwhile, does not wait long for a store that hangs."""
+    task, me = asyncio.ensure_future(work), asyncio.current_task()
+    stopped = me is not None and me.cancelling() > 0
+    try:
+        await asyncio.wait([task], timeout=_PARTING_SECONDS if stopped else None)
+    except asyncio.CancelledError:
+        await asyncio.wait([task], timeout=_PARTING_SECONDS)
+        raise
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+    return "it was stopped" if task.cancelled() else task.result()
 
 
 async def _remove_all(store: Store) -> str:

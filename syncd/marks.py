@@ -34,7 +34,7 @@ from syncd.store.base import ObjectInfo, Store
 LEASE_MS: Final = 24 * 3_600_000
 _RENEW_SECONDS: Final = 8 * 3600.0
 _LOOK_SECONDS: Final = 60.0
-_PARTING_SECONDS: Final = 2.0
+_PARTING_SECONDS: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
