@@ -2,7 +2,8 @@
 
 - A manifest is read and its signature checked before it counts; a listing alone is not believed.
 - A restore reads no more manifests than it needs to choose one: from the newest back.
-- The newest generation is the one that the store received something of last; names only break ties.
+- The newest generation is the one that the store received something of last; names only break ties. One that
+  was closed is older than those that were not, whenever that was done.
 - What lies under a name that syncd does not give is ignored, whoever put it there.
 - What a prune takes away meanwhile was never there. No identity is needed.
 """
@@ -13,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from syncd.archive import read_manifest
 from syncd.envelope.keys import VerifyKey
 from syncd.errors import ArchiveError, NoRestorePoint, ObjectNotFound
+from syncd.format.bundle import MAX_CLOSING_BYTES
 from syncd.format.names import (
     GENERATIONS,
     deltas_dir,
@@ -40,7 +42,7 @@ class Contents:
     """Generations, complete snapshots and bundles of deltas, each in order.
 
     `damaged` says of each manifest that cannot be used why; the others stand for themselves. `stored_ms`
-    tells when the store received something of a generation last.
+    tells when the store received something of a generation last, `closed` has those that were taken over.
     """
 
     generations: tuple[str, ...]
@@ -48,15 +50,17 @@ class Contents:
     bundles: tuple[BundleEntry, ...]
     damaged: tuple[ArchiveError, ...] = ()
     stored_ms: Mapping[str, int] = field(default_factory=dict)
+    closed: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
 class _Listed:
-    """One generation as it is listed: seqs of the manifests, ascending, and bundles."""
+    """One generation as it is listed: seqs of the manifests, ascending, and bundles that have deltas."""
 
     seqs: list[int]
     bundles: list[BundleEntry]
     stored_ms: int
+    closed: bool
 
 
 async def read_contents(store: Store, *, database: str | None, verify_key: VerifyKey) -> Contents:
@@ -77,7 +81,9 @@ async def read_contents(store: Store, *, database: str | None, verify_key: Verif
             f"{store.url} holds no complete snapshot", hint="check the URL, and `syncd status` on the host"
         )
     stored_ms = {generation: there.stored_ms for generation, there in listed.items()}
-    return Contents(tuple(listed), tuple(snapshots), tuple(bundles), tuple(damaged), stored_ms)
+    return Contents(
+        tuple(listed), tuple(snapshots), tuple(bundles), tuple(damaged), stored_ms, _closed(listed)
+    )
 
 
 async def find_plan(
@@ -96,7 +102,8 @@ async def find_plan(
     """
     damaged: list[ArchiveError] = []
     listed = await _list(store, generation)
-    order = in_order((g for g in listed if listed[g].seqs), {g: listed[g].stored_ms for g in listed})
+    closed = _closed(listed)
+    order = in_order((g for g in listed if listed[g].seqs), {g: listed[g].stored_ms for g in listed}, closed)
     for each in reversed(order):
         wanted = [number for number in reversed(listed[each].seqs) if seq is None or number <= seq]
         read: list[SnapshotEntry] = []
@@ -104,7 +111,7 @@ async def find_plan(
             read.append(entry)
             if at_ms is None or entry.captured_ms <= at_ms:
                 plan = plan_from(entry, read, listed[each].bundles, at_ms=at_ms, seq=seq)
-                return replace(plan, passed_over=passed_over(order, each, at_ms)), tuple(damaged)
+                return replace(plan, passed_over=passed_over(order, each, at_ms, closed)), tuple(damaged)
         if seq is not None:
             break  # a seq is one of the newest generation: whether this is it, its other manifests tell
     contents = await read_contents(store, database=database, verify_key=verify_key)
@@ -116,12 +123,14 @@ def plan_restore(
 ) -> Plan:
     """Choose what to read; a seq without a generation is one of the newest. Raises NoRestorePoint."""
     snapshots = [s for s in contents.snapshots if generation in {None, s.generation}]
-    order = in_order({s.generation for s in snapshots}, contents.stored_ms)
+    order = in_order({s.generation for s in snapshots}, contents.stored_ms, contents.closed)
     if not snapshots:
         raise NoRestorePoint(f"there is no generation {generation}", hint="`syncd log` lists what is kept")
     if seq is not None and generation is None:
         snapshots = [s for s in snapshots if s.generation == order[-1]]
-    chosen = choose_snapshot(snapshots, at_ms=at_ms, seq=seq, stored_ms=contents.stored_ms)
+    chosen = choose_snapshot(
+        snapshots, at_ms=at_ms, seq=seq, stored_ms=contents.stored_ms, closed=contents.closed
+    )
     if chosen is None:
         first = min(snapshots, key=lambda s: (s.captured_ms, s.seq))
         asked = f"seq {seq}" if seq is not None else format_time(at_ms or 0)
@@ -130,7 +139,7 @@ def plan_restore(
             hint=f"the first position is seq {first.seq} of {format_time(first.captured_ms)}",
         )
     plan = plan_from(chosen, snapshots, contents.bundles, at_ms=at_ms, seq=seq)
-    return replace(plan, passed_over=passed_over(order, chosen.generation, at_ms))
+    return replace(plan, passed_over=passed_over(order, chosen.generation, at_ms, contents.closed))
 
 
 async def _list(store: Store, generation: str | None = None) -> dict[str, _Listed]:
@@ -141,12 +150,18 @@ async def _list(store: Store, generation: str | None = None) -> dict[str, _Liste
 
 async def _list_one(store: Store, generation: str) -> _Listed:
     snapshots = [i async for i in store.objects(snapshots_dir(generation)) if is_object(i.name)]
-    deltas = [i async for i in store.objects(deltas_dir(generation)) if is_object(i.name)]
+    listed = [i async for i in store.objects(deltas_dir(generation)) if is_object(i.name)]
+    deltas = [info for info in listed if info.size > MAX_CLOSING_BYTES]
     return _Listed(
         [parse_seq(info.name) for info in snapshots],
         [BundleEntry(generation, parse_seq(info.name), info.size, info.modified_ms) for info in deltas],
         max([info.modified_ms for info in (*snapshots, *deltas)], default=0),
+        closed=len(deltas) < len(listed),
     )
+
+
+def _closed(listed: Mapping[str, _Listed]) -> frozenset[str]:
+    return frozenset(generation for generation, there in listed.items() if there.closed)
 
 
 async def _read_each(

@@ -9,7 +9,7 @@
 """
 
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -77,17 +77,25 @@ class Plan:
         return at < len(self.later) and self.later[at] < last
 
 
-def in_order(generations: Iterable[str], stored_ms: Mapping[str, int]) -> list[str]:
+def in_order(
+    generations: Iterable[str], stored_ms: Mapping[str, int], closed: Collection[str] = ()
+) -> list[str]:
     """Generations by when the store received something of them last; where that is the same, by name.
 
-    A host that lost its state while its clock was behind gave the newest one an older name.
+    A host that lost its state while its clock was behind gave the newest one an older name. Those that are
+    closed come first: whoever closed them went on elsewhere.
     """
-    return sorted(generations, key=lambda each: (stored_ms.get(each, 0), each))
+    return sorted(generations, key=lambda each: (each not in closed, stored_ms.get(each, 0), each))
 
 
-def passed_over(order: Sequence[str], chosen: str, at_ms: int | None) -> str | None:
-    """The latest of the names before `chosen` in that order, where it is later than that of `chosen`."""
-    before = order[: order.index(chosen)]
+def passed_over(
+    order: Sequence[str], chosen: str, at_ms: int | None, closed: Collection[str] = ()
+) -> str | None:
+    """The latest of the names before `chosen` in that order, where it is later than that of `chosen`.
+
+    Closed ones are passed over with good reason, unless `chosen` is closed too.
+    """
+    before = [each for each in order[: order.index(chosen)] if each not in closed or chosen in closed]
     names = [each for each in before if each > chosen and (at_ms is None or generation_ms(each) <= at_ms)]
     return max(names, default=None)
 
@@ -98,6 +106,7 @@ def choose_snapshot(
     at_ms: int | None,
     seq: int | None,
     stored_ms: Mapping[str, int] = MappingProxyType({}),
+    closed: Collection[str] = (),
 ) -> SnapshotEntry | None:
     """The snapshot to begin with: the newest that is not behind the moment or seq asked for.
 
@@ -106,7 +115,7 @@ def choose_snapshot(
     fitting = [
         s for s in snapshots if (at_ms is None or s.captured_ms <= at_ms) and (seq is None or s.seq <= seq)
     ]
-    order = in_order({s.generation for s in fitting}, stored_ms)
+    order = in_order({s.generation for s in fitting}, stored_ms, closed)
     return max(fitting, key=lambda s: (order.index(s.generation), s.seq), default=None)
 
 
