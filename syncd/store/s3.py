@@ -227,7 +227,8 @@ class S3Store(Store):
                     connect_timeout=min(_CONNECT_TIMEOUT, self._timeout),
                     read_timeout=self._timeout,
                     max_pool_connections=_CONNECTIONS,
-                    retries={"mode": "adaptive", "total_max_attempts": self._attempts},
+                    # Not "adaptive": that one's bucket of tokens counts by the wall clock, which may jump.
+                    retries={"mode": "standard", "total_max_attempts": self._attempts},
                     s3={"addressing_style": "path" if self._endpoint_url else "auto"},
                 )
                 self._client = await self._open.enter_async_context(

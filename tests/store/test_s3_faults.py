@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import time
 from collections.abc import AsyncIterator
 
 import pytest
@@ -11,6 +12,7 @@ from syncd.store import s3
 from syncd.store.s3 import S3Store
 from tests.store.backends import S3Backend
 from tests.support.faultproxy import Fault, FaultProxy
+from tests.support.httpproxy import HttpProxy
 from tests.support.servers import BUCKET, SECRET_KEY, S3Server
 
 pytestmark = pytest.mark.usefixtures("s3_environment")
@@ -230,3 +232,25 @@ async def test_a_store_can_be_closed_unused_and_twice(backend: S3Backend) -> Non
         await store.get("a")
     await store.close()
     await store.close()
+
+
+async def test_after_throttling_a_clock_that_jumps_back_holds_nothing_up(
+    backend: S3Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The SDK's adaptive mode counts tokens by the wall clock, and would wait for the years to pass."""
+    true_time = time.time
+    async with HttpProxy(backend.server.port) as proxy:
+        store = S3Store(BUCKET, backend.prefix, endpoint_url=proxy.url, attempts=2)
+        try:
+            await store.put("before", b"")
+            monkeypatch.setattr(time, "time", lambda: true_time() + 86400 * 365)
+            await proxy.set(error=1.0, codes=[503])
+            with pytest.raises(StoreUnavailable):
+                await store.put("a", b"mine")
+            monkeypatch.undo()
+            await proxy.set(clear=True)
+            async with asyncio.timeout(8):
+                await store.put("a", b"mine")
+        finally:
+            await store.close()
+    assert backend.raw()["a"] == b"mine"
