@@ -161,7 +161,7 @@ class Replicator:
                 await watcher.wait(self._poll_interval)
 
     async def _glance(self, seconds: float) -> None:
-        """Wait so long, at most, for the next look: a look costs fifty times what a glance does."""
+        """Wait so long, at most, for the next look: a look costs ten times what a glance does."""
         clock = self._replica.clock
         end = clock.monotonic() + seconds
         while True:

@@ -142,7 +142,10 @@ class Capture:
 
     def stirs(self) -> bool:
         """Whether the next poll should not wait. Between polls only; costs one or two small reads."""
-        return not isinstance(self._position, WalPosition) or self._follower.stirs(self._position)
+        try:
+            return not isinstance(self._position, WalPosition) or self._follower.stirs(self._position)
+        except OSError:
+            return True  # the poll will tell
 
     def take(self) -> Piece:
         """What is pending, as a piece; see Progress for whether it ends at a boundary."""

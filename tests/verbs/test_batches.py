@@ -6,7 +6,7 @@ from itertools import pairwise
 import pytest
 
 from syncd.replicate import Replicator
-from syncd.source.capture import Progress
+from syncd.source.capture import Capture, Progress
 from syncd.source.pending import Piece
 from tests.verbs.bench import Bench
 
@@ -88,3 +88,13 @@ async def test_the_end_of_a_batch_that_went_out_in_pieces_waits_no_longer(
     sealed = await closings(bench, monkeypatch, [*wait, *pieces, progress()])
     boundaries = [boundary for _, boundary in sealed]
     assert boundaries == [False] * 500 + [True]
+
+
+@pytest.mark.parametrize(("stirs", "apart"), [(True, 0.025), (False, 0.1)])
+@pytest.mark.parametrize(("more", "batches"), [(-2, 0), (3, 1)])
+async def test_a_look_waits_longer_while_glances_see_little(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, stirs: bool, apart: float, more: int, batches: int
+) -> None:
+    monkeypatch.setattr(Capture, "stirs", lambda _: stirs)
+    looks = round(MAX_DELAY * 0.1 / (apart + POLL_SECONDS))
+    assert len(await closings(bench, monkeypatch, [progress()] * (looks + more))) == batches
