@@ -28,6 +28,19 @@ def single(ledger: Ledger, rng: Random) -> Steps:
         yield 1 / rate
 
 
+def steady(rate: int) -> Style:
+    """One row in each transaction, so many a second on the clock."""
+
+    def style(ledger: Ledger, rng: Random) -> Steps:
+        due = time.monotonic()
+        while True:
+            ledger.post(1, rng)
+            due += 1 / rate
+            yield max(0.0, due - time.monotonic())
+
+    return style
+
+
 def bursts(ledger: Ledger, rng: Random) -> Steps:
     """Some hundred transactions at full speed, then silence."""
     while True:
@@ -164,12 +177,10 @@ def _stamp(ledger: Ledger) -> tuple[int, int]:
 
 
 def run_style(name: str, ledger: Ledger, rng: Random, told: Callable[[float], bool]) -> None:
-    """Write in this style until `told(seconds)`, which waits so long, says to end."""
-    steps = WAL_STYLES[name](ledger, rng)
-    last = time.monotonic()
+    """Write in this style, or `steady RATE`, until `told(seconds)`, which waits so long, says to end."""
+    kind, _, rate = name.partition(" ")
+    steps = (steady(int(rate)) if rate else WAL_STYLES[kind])(ledger, rng)
     with closing(steps):
         for pause in steps:
-            left = pause - (time.monotonic() - last)
-            if told(max(0.0, left)):
+            if told(pause):
                 return
-            last = time.monotonic()
