@@ -1,4 +1,8 @@
-"""The plots of `tests.bench.growth`: a panel for each measure, both axes logarithmic."""
+"""The plots of `tests.bench.growth`: a panel for each measure.
+
+- The axis below is logarithmic. The axis of a measure begins at 0, so that what is flat looks flat, unless
+  its values are further than tenfold apart: then it is logarithmic too.
+"""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -7,6 +11,7 @@ from typing import Protocol
 from tests.bench.versus_report import save
 
 _COLUMNS = 3
+_APART = 10
 
 
 class Point(Protocol):
@@ -31,7 +36,11 @@ def plot(
             along = [(x, p.numbers[key]) for x, p in zip(xs, points, strict=True) if p.tool == side]
             axes.plot(*zip(*along, strict=True), marker="o", label=side)
         axes.set_xscale("log")
-        axes.set_yscale("log")
+        values = [p.numbers[key] for p in points]
+        if min(values) > 0 and max(values) > _APART * min(values):
+            axes.set_yscale("log")
+        else:
+            axes.set_ylim(bottom=0, top=1.15 * max(values))
         axes.set_title(label)
         axes.set_xlabel(title)
         axes.grid(alpha=0.3)

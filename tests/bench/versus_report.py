@@ -167,10 +167,9 @@ def plot(rows: Sequence[Row], out: Path) -> list[Path]:
     shown = [row for row in rows if row.ratio is not None and row.ratio > 0]
     figure = Figure(figsize=(10, 1.2 + 0.32 * len(shown)), layout="constrained")
     axes = figure.subplots()
-    ratios = [row.ratio or 0.0 for row in shown]
-    colors = ["tab:red" if row.holds is False else "tab:blue" for row in shown]
     places = range(len(shown))
-    axes.barh(places, ratios, color=colors)
+    # On a logarithmic axis bars begin at 1: to the left is less than the other, to the right more.
+    axes.barh(places, [(row.ratio or 0.0) - 1 for row in shown], left=1, color=[_color(row) for row in shown])
     axes.set_yticks(places, [f"{row.scenario}, {row.store}: {row.measure.label}" for row in shown])
     axes.invert_yaxis()
     axes.set_xscale("log")
@@ -178,9 +177,14 @@ def plot(rows: Sequence[Row], out: Path) -> list[Path]:
     for place, row in zip(places, shown, strict=True):
         if row.measure.bound and row.measure.of is not Of.OWN:
             axes.plot([row.measure.bound] * 2, [place - 0.45, place + 0.45], color="black", linewidth=2)
-    axes.set_xlabel("syncd / the other (bar), bound (mark); left of 1 is less")
+    axes.set_xlabel("syncd / Litestream (bar) and bound (mark); green: holds, red: does not, grey: no bound")
+    axes.margins(y=0.01)
     axes.grid(axis="x", which="both", alpha=0.3)
     return save(figure, out / "versus")
+
+
+def _color(row: Row) -> str:
+    return {True: "tab:green", False: "tab:red", None: "tab:gray"}[row.holds]
 
 
 def save(figure: object, stem: Path) -> list[Path]:
