@@ -90,6 +90,8 @@ class Point:
 class Fuse:
     """Burns at point `at` of those below `directory`; 0 is never. `left` gets what a death leaves.
 
+    With `what`, only points of that text are counted for that.
+
     `before` is the directory as it was at first, all of it durable. `interrupts`: there is no loop, a
     cancellation is an interrupt.
     """
@@ -102,6 +104,7 @@ class Fuse:
         before: Path,
         at: int = 0,
         end: End = End.FAIL,
+        what: str = "",
         interrupts: bool = False,
     ) -> None:
         self.points: list[Point] = []
@@ -111,7 +114,8 @@ class Fuse:
         self.left = left
         self._directory, self._before = str(directory), before
         self._prefix = f"{directory}/"
-        self._at, self._end, self._interrupts = at, end, interrupts
+        self._at, self._end, self._what, self._interrupts = at, end, what, interrupts
+        self._counted = 0
         self._synced: dict[str, bytes] = {}
         self._lock = threading.RLock()
         self._quiet = threading.local()
@@ -160,7 +164,9 @@ class Fuse:
             if self.burnt is not None and self._end is End.DIE:
                 raise Died
             self.points.append(point)
-            now = len(self.points) == self._at and self._end in point.ends()
+            counts = self._what in {"", what}
+            self._counted += counts
+            now = counts and self._counted == self._at and self._end in point.ends()
             if now:
                 self.burnt = point
                 if self._end is End.DIE:

@@ -4,6 +4,7 @@ import asyncio
 import shutil
 import traceback
 from collections.abc import Awaitable, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -20,6 +21,7 @@ from tests.crashes.points import Died, End, Fuse, Interrupted, Point
 from tests.crashes.world import World, age, claims, goes_on
 
 _SECONDS: Final = 60.0
+_THREADS: Final = 8
 
 
 async def _check(_world: World, left: World, _end: End) -> list[str]:
@@ -61,6 +63,7 @@ class Stage:
         self._scenario = scenario
         self._directory = directory
         self._before = World(directory / "before")
+        self._threads = ThreadPoolExecutor(_THREADS)
 
     async def prepare(self) -> None:
         """Make what there is before."""
@@ -69,8 +72,8 @@ class Stage:
         with small():
             await self._scenario.prepare(self._before)
 
-    async def play(self, at: int = 0, end: End = End.FAIL) -> Case:
-        """One run, that ends at point `at` in that way, and what comes after."""
+    async def play(self, at: int = 0, end: End = End.FAIL, *, what: str = "") -> Case:
+        """One run, that ends at point `at` (of those of that text) in that way, and what comes after."""
         directory = self._directory / "now"
         shutil.copytree(self._before.directory, directory)
         world = self._before.at(directory)
@@ -80,6 +83,7 @@ class Stage:
             before=self._before.directory,
             at=at,
             end=end,
+            what=what,
             interrupts=self._scenario.plain,
         )
         try:
@@ -97,11 +101,14 @@ class Stage:
         return Case(tuple(fuse.points), fuse.burnt, tuple(wrong + fuse.wrong))
 
     async def _run(self, world: World, fuse: Fuse) -> list[str]:
-        asyncio.get_running_loop().set_exception_handler(partial(_note, fuse))
-        with installed(fuse):
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(partial(_note, fuse))
+        with installed(fuse), ThreadPoolExecutor(_THREADS) as threads:  # at its end all calls have ended
+            loop.set_default_executor(threads)
             world.fuse = fuse
             task = fuse.task = asyncio.ensure_future(self._act(world))
             _, pending = await asyncio.wait([task], timeout=_SECONDS)
+        loop.set_default_executor(self._threads)
         world.fuse = None
         if pending:
             task.cancel()
