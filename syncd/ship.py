@@ -4,7 +4,8 @@
 - Everything is created under a name that can only be created once. An object that is there already is
   read back: ours, from a shipment whose answer was lost, or another daemon's, which is a conflict.
 - All the consecutive deltas that wait go into one object (bounded): a slow link gets fewer, larger ones.
-- At its start and at every snapshot it looks whether what was acknowledged is still there, see `lookback`.
+- At its start, after a failure, at every snapshot and once an hour it looks whether what was acknowledged is
+  still there, see `lookback`.
 - A call without an answer is told after some seconds, long before its deadline.
 - What a retry can help is retried with a growing delay, visible in `status`; the rest parks the target.
   No target holds another back.
@@ -48,6 +49,7 @@ from syncd.takeover import Taken, take_over
 _BUNDLE_BYTES: Final = 4 << 20
 _LONGEST_DELAY: Final = 60.0
 _SLOW_SECONDS: Final = 5.0
+_LOOK_SECONDS: Final = 3600.0
 # A database that is smaller counts as that large when a snapshot is considered for the deltas' size.
 _SMALLEST_SIZE: Final = 8 << 20
 
@@ -89,7 +91,7 @@ class Shipper:
         self._taken_over = asyncio.Event()
         self._probed = False
         self._lookback = LookBack(replica, target, self.store)
-        self._looked = False
+        self._look_at = 0.0
         self._failed = False
         self._delta_share = delta_share
         self._heartbeat = heartbeat
@@ -178,10 +180,11 @@ class Shipper:
             await self._standing.secure(self._replica.chain.generation)
 
     async def _look_back(self) -> None:
-        """Once, as soon as there is something to look at. Raises StoreError."""
-        if not self._looked:
+        """Where it is time, and there is something to look at. Raises StoreError."""
+        now = self._replica.clock.monotonic()
+        if now >= self._look_at:
             await self._lookback.look()
-            self._looked = self._replica.chain is not None
+            self._look_at = now + _LOOK_SECONDS if self._replica.chain is not None else 0.0
 
     def _consider_snapshot(self, delta_bytes: int) -> None:
         chain = self._replica.chain
@@ -215,7 +218,7 @@ class Shipper:
         makes no use of what is stored: for a target on which packs were found damaged, or for recipients
         that came later. It has a position of its own even where nothing is new.
         """
-        self._looked = False
+        self._look_at = 0.0
         await self._secure()
         await self._look_back()
         async with self._snapshotting:
@@ -341,6 +344,7 @@ class Shipper:
         error = attempt.outcome.exception() if attempt.outcome else None
         delay = attempt.next_action.sleep if attempt.next_action else 0.0
         self._failed = True
+        self._look_at = 0.0  # it may come back as another, or as it was
         self._replica.log(
             Event.TARGET_FAILED,
             target=self._target,

@@ -7,7 +7,7 @@
   the credentials may not read it (see adr/0008): ObjectUnread. A 409 is a race that has not ended.
 - Every request has a deadline of its own: the SDK's `read_timeout` does not cover an upload that
   stalls. The deadline grows with the bytes, so that a slow line is not taken for a dead one.
-- Credentials come from the usual AWS chain and appear in no message.
+- Credentials come from the usual AWS chain, again after they were rejected, and appear in no message.
 - The SDK is imported here, in `s3errors` and `s3model` only, and only when an s3 URL is opened.
 """
 
@@ -39,7 +39,7 @@ from syncd.store.base import (
     is_name,
     is_segment,
 )
-from syncd.store.s3errors import map_errors
+from syncd.store.s3errors import CREDENTIALS, map_errors
 from syncd.store.s3model import loader
 
 _MIN_RATE: Final = 32 * 1024  # bytes a second that the slowest usable line moves
@@ -81,6 +81,7 @@ class S3Store(Store):
         self._connecting = asyncio.Lock()
         self._open = contextlib.AsyncExitStack()
         self._client: Any = None
+        self._rejected = False
 
     @override
     def __repr__(self) -> str:
@@ -96,7 +97,7 @@ class S3Store(Store):
         check_name(name)
         digest = base64.b64encode(hashlib.sha256(data).digest()).decode()
         try:
-            with map_errors(self._where, f"put {name}"):
+            with self._errors(f"put {name}"):
                 async with asyncio.timeout(self._timeout + len(data) / _MIN_RATE):
                     client = await self._connected()
                     await client.put_object(
@@ -123,7 +124,7 @@ class S3Store(Store):
     @override
     async def get(self, name: str) -> bytes:
         check_name(name)
-        with map_errors(self._where, f"get {name}"):
+        with self._errors(f"get {name}"):
             async with asyncio.timeout(self._timeout) as limit:
                 client = await self._connected()
                 answer = await client.get_object(
@@ -174,7 +175,7 @@ class S3Store(Store):
     @override
     async def delete(self, name: str) -> None:
         check_name(name)
-        with contextlib.suppress(ObjectNotFound), map_errors(self._where, f"delete {name}"):
+        with contextlib.suppress(ObjectNotFound), self._errors(f"delete {name}"):
             async with asyncio.timeout(self._timeout):
                 client = await self._connected()
                 await client.delete_object(Bucket=self._bucket, Key=self._prefix + name)
@@ -198,7 +199,7 @@ class S3Store(Store):
         if delimiter:
             request["Delimiter"] = delimiter
         while True:
-            with map_errors(self._where, f"list {prefix}"):
+            with self._errors(f"list {prefix}"):
                 async with asyncio.timeout(self._timeout):
                     client = await self._connected()
                     page: dict[str, Any] = await client.list_objects_v2(**request)
@@ -216,9 +217,24 @@ class S3Store(Store):
             if is_name(name):
                 yield ObjectInfo(name, int(row["Size"]), round(row["LastModified"].timestamp() * 1000))
 
+    @contextlib.contextmanager
+    def _errors(self, what: str) -> Iterator[None]:
+        try:
+            with map_errors(self._where, what):
+                yield
+        except StoreRefused as error:
+            self._rejected = self._rejected or error.hint == CREDENTIALS
+            raise
+
     async def _connected(self) -> Any:
-        """The client with its pool of connections, made at the first request."""
+        """The client with its pool of connections, made at the first request.
+
+        And made anew where the credentials were rejected: somebody may have mended them in a file.
+        """
         async with self._connecting:
+            if self._rejected:
+                self._client, self._rejected = None, False
+                await self._open.aclose()
             if self._client is None:
                 session = AioSession(profile=self._profile or None)
                 session.register_component("data_loader", loader())

@@ -21,17 +21,17 @@ from syncd.errors import (
     StoreUnfit,
 )
 
-_CREDENTIALS: Final = "check the access key and the secret that the daemon runs with"
+CREDENTIALS: Final = "check the access key and the secret that the daemon runs with"
 _PERMISSIONS: Final = "compare what the credentials may do with `syncd policy writer`, `pruner` or `restorer`"
 _REGION: Final = "set the target's region, or its endpoint_url"
 
 _REFUSED: Final = {
     "NoSuchBucket": ("the bucket does not exist", "create it, or correct the URL"),
     "InvalidBucketName": ("the bucket's name is not valid", "correct the URL"),
-    "InvalidAccessKeyId": ("the access key is unknown", _CREDENTIALS),
-    "SignatureDoesNotMatch": ("the secret does not belong to the access key", _CREDENTIALS),
-    "ExpiredToken": ("the credentials have expired", _CREDENTIALS),
-    "InvalidToken": ("the session token is not valid", _CREDENTIALS),
+    "InvalidAccessKeyId": ("the access key is unknown", CREDENTIALS),
+    "SignatureDoesNotMatch": ("the secret does not belong to the access key", CREDENTIALS),
+    "ExpiredToken": ("the credentials have expired", CREDENTIALS),
+    "InvalidToken": ("the session token is not valid", CREDENTIALS),
     "AccessDenied": ("access denied", _PERMISSIONS),
     "AccountProblem": ("the account is blocked", "ask the provider"),
     "QuotaExceeded": ("the quota is used up", "make room, or raise it"),
@@ -80,7 +80,7 @@ def map_errors(where: str, what: str) -> Iterator[None]:
         raise from_answer(f"{where}: {what}", error.response) from error
     except _NO_CREDENTIALS as error:
         raise StoreRefused(
-            f"{where}: {what}: no usable credentials ({type(error).__name__})", hint=_CREDENTIALS
+            f"{where}: {what}: no usable credentials ({type(error).__name__})", hint=CREDENTIALS
         ) from error
     except TimeoutError as error:
         raise StoreUnavailable(f"{where}: {what}: no answer in time") from error

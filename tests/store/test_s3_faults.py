@@ -4,6 +4,7 @@ import asyncio
 import socket
 import time
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 
@@ -13,7 +14,7 @@ from syncd.store.s3 import S3Store
 from tests.store.backends import S3Backend
 from tests.support.faultproxy import Fault, FaultProxy
 from tests.support.httpproxy import HttpProxy
-from tests.support.servers import BUCKET, SECRET_KEY, S3Server
+from tests.support.servers import ACCESS_KEY, BUCKET, SECRET_KEY, S3Server
 
 pytestmark = pytest.mark.usefixtures("s3_environment")
 
@@ -191,6 +192,27 @@ async def test_an_unknown_key(seaweedfs: S3Server, monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "nobody")
     store = S3Store(BUCKET, endpoint_url=seaweedfs.endpoint_url)
     await every_call_raises(store, StoreRefused, "the access key is unknown")
+
+
+async def test_credentials_that_are_mended_in_their_file(
+    seaweedfs: S3Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, s3_prefix: str
+) -> None:
+    def write(secret: str) -> None:
+        file.write_text(f"[default]\naws_access_key_id = {ACCESS_KEY}\naws_secret_access_key = {secret}\n")
+
+    file = tmp_path / "credentials"
+    write("wrong")
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(file))
+    store = S3Store(BUCKET, s3_prefix, endpoint_url=seaweedfs.endpoint_url)
+    for _ in range(2):
+        with pytest.raises(StoreRefused, match="the secret does not belong"):
+            await store.put("a", b"x")
+    write(SECRET_KEY)
+    await store.put("a", b"x")
+    assert await store.get("a") == b"x"
+    await store.close()
 
 
 async def test_no_credentials_at_all(seaweedfs: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,6 @@
 """Objects that a target acknowledged and does not have: told, and got over by the next snapshot."""
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,8 @@ from syncd.errors import ArchiveError, NoRestorePoint
 from syncd.log import Event
 from syncd.replica import Replica
 from syncd.ship import Shipper
-from tests.verbs.bench import ROW, Bench
+from tests.support.faultstore import Fault, FaultStore
+from tests.verbs.bench import ROW, Bench, stop
 
 DAY = 24 * 3600.0
 
@@ -129,3 +131,28 @@ async def test_nothing_is_told_where_nothing_is_lost(bench: Bench) -> None:
                 await shipper.snapshot("it is due")
         assert bench.log.of(Event.TARGET_LOST) == bench.log.of(Event.TARGET_ROLLED_BACK) == []
         assert "look main" not in await replica.state.jobs.all()
+
+
+@pytest.mark.parametrize("noticed", ["after a failure", "within an hour"])
+async def test_a_target_that_is_emptied_meanwhile(bench: Bench, noticed: str) -> None:
+    async with bench.replica() as replica:
+        store = FaultStore(bench.store())
+        shipper = Shipper(replica, "main", store)
+        await bench.capture(replica)
+        await shipper.ship()
+        await advance(bench, replica, shipper)
+        bench.held.clear()
+        if noticed == "after a failure":
+            store._faults[store.calls + 1] = Fault.FAIL
+            running = asyncio.create_task(shipper.run())
+        else:
+            bench.clock.advance(3600.0)
+            running = asyncio.create_task(shipper.run())
+        bench.sql(ROW)
+        last = await bench.capture(replica)
+        for _ in range(2000):
+            if (await replica.state.target("main")).stored == last:
+                break
+        await stop(running)
+        assert len(bench.log.of(Event.TARGET_ROLLED_BACK)) == 1
+    assert (await bench.restore())[1] == bench.truth[last]

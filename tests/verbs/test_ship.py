@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import math
 from collections.abc import AsyncIterator
 
 import pytest
@@ -68,7 +69,7 @@ async def test_a_lost_acknowledgement_is_found_out(bench: Bench) -> None:
         await bench.capture(replica)
         store = FaultStore(bench.store())
         shipper = Shipper(replica, "main", store)
-        shipper._probed = shipper._looked = True
+        shipper._probed, shipper._look_at = True, math.inf
         store._faults[1] = Fault.LOSE_ACK
         with pytest.raises(StoreUnavailable):
             await shipper.ship()
@@ -86,7 +87,7 @@ async def test_a_lost_acknowledgement_of_fewer_deltas_than_wait_now(bench: Bench
         await bench.capture(replica)
         # Behind two looks at claims.
         shipper = Shipper(replica, "main", FaultStore(bench.store(), {3: Fault.LOSE_ACK}))
-        shipper._probed = shipper._looked = True
+        shipper._probed, shipper._look_at = True, math.inf
         with pytest.raises(StoreUnavailable):
             await shipper.ship()
         for _ in range(2):
