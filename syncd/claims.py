@@ -23,7 +23,7 @@ from typing import Final
 
 from syncd.archive import read_claim, sign_claim
 from syncd.clock import Clock
-from syncd.envelope.keys import SigningKey
+from syncd.envelope.keys import SigningKey, VerifyKey
 from syncd.errors import (
     ArchiveClaimed,
     ArchiveError,
@@ -34,7 +34,7 @@ from syncd.errors import (
     StoreUnavailable,
 )
 from syncd.format.claim import DAEMON_BYTES, MAX_HOST_BYTES, Act, Claim
-from syncd.format.names import claim_name
+from syncd.format.names import CLAIMS, claim_name, is_claim, is_generation, parse_claim
 from syncd.log import Event, Log
 from syncd.model import format_time
 from syncd.state import Held, State
@@ -189,12 +189,12 @@ class Standing:
         try:
             found = await self._read(held.number)
         except StoreRefused:  # gone, and it may not list; or there, and it may read nothing
-            if held.generation:
+            if is_generation(held.generation):
                 await self._put(held.number, Act.BEGIN, held.generation)
             return True
         if isinstance(found, ArchiveError):
             raise self._refused(found) from found
-        return found is not None and held.generation in {"", found.generation}
+        return found is not None and (found.act is Act.TAKE_OVER or found.generation == held.generation)
 
     async def _claim_anew(self, generation: str) -> None:
         """For a state that knows of no claim."""
@@ -316,6 +316,22 @@ class Standing:
 
     def _restless(self) -> StoreUnavailable:
         return StoreUnavailable(f"{self._store.url}: others claim it all the time")
+
+
+async def read_claims(
+    store: Store, *, database: str | None, verify_key: VerifyKey
+) -> list[tuple[int, Claim | ArchiveError]]:
+    """Every claim of an archive by its number, or why it cannot be used. Raises StoreError."""
+    found: list[tuple[int, Claim | ArchiveError]] = []
+    async for info in store.objects(CLAIMS):
+        if not is_claim(info.name):
+            continue
+        number, raw = parse_claim(info.name), await store.get(info.name)
+        try:
+            found.append((number, read_claim(raw, number=number, database=database, verify_key=verify_key)))
+        except ArchiveError as e:
+            found.append((number, e))
+    return found
 
 
 def _who(claim: Claim) -> str:

@@ -12,11 +12,10 @@ import contextlib
 import signal
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
-from syncd import __version__, notify
+from syncd import __version__, asked, notify
 from syncd.access import Access, open_access
 from syncd.clock import Clock
 from syncd.config import Config, check_unwritable, load, warnings
@@ -134,7 +133,15 @@ class Daemon:
         """
         self._sealing = read_sealing(self._config)
         async with self._opened() as stores, self._replica(name, logger_for(database=name)) as replica:
-            return await _snapshots(await self._catch_up(replica, stores), target, whole=whole)
+            return await asked.snapshots(await self._catch_up(replica, stores), target, whole=whole)
+
+    async def take_over(self, name: str, target: str | None) -> list[dict[str, object]]:
+        """Take a database's targets over from other daemons, or one, where no daemon runs. Raises SyncdError."""
+        self._sealing = read_sealing(self._config)
+        async with self._opened() as stores, self._replica(name, logger_for(database=name)) as replica:
+            replicator, shippers = self._workers(replica, stores)
+            await replicator.close()
+            return await asked.take_overs(shippers, target)
 
     async def _answer(self, request: dict[str, Any]) -> list[dict[str, object]]:
         """What the command line asked for, see `control`."""
@@ -152,7 +159,9 @@ class Daemon:
             raise StateError(
                 f"the daemon does not keep {name} just now", hint="see its log, and `syncd status`"
             )
-        return await _snapshots(self._shippers[name], target, whole=bool(request.get("whole")))
+        if request.get("command") == "claim":
+            return await asked.take_overs(self._shippers[name], target)
+        return await asked.snapshots(self._shippers[name], target, whole=bool(request.get("whole")))
 
     async def _wait_for_change(self) -> tuple[Config, Sealing] | None:
         """Wait for a configuration that can be used, or for the end (None). Nothing stops meanwhile."""
@@ -280,6 +289,7 @@ class Daemon:
                 stores[target].below(f"{replica.name}/").writer,
                 delta_share=config.snapshot_of(replica.name).delta_share,
                 heartbeat=config.heartbeat.interval,
+                listing=stores[target].below(f"{replica.name}/").pruner,
             )
             for target in config.targets_of(replica.name)
         }
@@ -353,18 +363,6 @@ class Daemon:
         finally:
             for number, _ in handlers:
                 loop.remove_signal_handler(number)
-
-
-async def _snapshots(
-    shippers: Mapping[str, Shipper], target: str | None, *, whole: bool
-) -> list[dict[str, object]]:
-    """On each target, or one: what was stored, as plain data."""
-    answer: list[dict[str, object]] = []
-    for name, shipper in shippers.items():
-        if target in {None, name}:
-            taken = await shipper.snapshot("asked for", whole=whole)
-            answer.append({"target": name, "snapshot": asdict(taken) if taken else None})
-    return answer
 
 
 def _first_leaf(group: BaseExceptionGroup[Exception]) -> BaseException:

@@ -5,7 +5,7 @@
 - A key serves one process, one generation and one day (UTC) at most. `key` gives none that is over; who has
   one ends under it what was begun under it, and when nobody has it any more, it is overwritten.
 - A generation that another daemon wrote to (this state was copied, or is an old one) is left alone, and
-  another begins.
+  another begins. So it does where a target was taken over from another daemon.
 - A directory that was lost, or whose shadow does not match its digest after a crash, begins a new
   generation: nothing is guessed.
 """
@@ -212,7 +212,8 @@ async def open_replica(
                 shadow.rebase(0)
             elif conflicted:
                 chain = await _begin_anew(state, shadow, chain, clock.now_ms())
-                reason = f"another daemon wrote to the one before, on {', '.join(sorted(conflicted))}"
+                where = ", ".join(sorted(conflicted))
+                reason = f"another daemon wrote to the one before, or was taken over from, on {where}"
                 log(Event.GENERATION_STARTED, generation=chain.generation, reason=reason)
         except BaseException:
             shadow.close()

@@ -64,6 +64,7 @@ class Shipper:
         delta_share: `snapshot_due` is set when deltas since the last snapshot exceed this share of the
             database's size; 0 is never.
         heartbeat: seconds without a shipment after which a heartbeat is stored; 0 is never.
+        listing: the same as `store`, for a role that may list; only to take it over.
     """
 
     def __init__(
@@ -74,6 +75,7 @@ class Shipper:
         *,
         delta_share: float = 0,
         heartbeat: float = 0,
+        listing: Store | None = None,
     ) -> None:
         self._replica = replica
         self._target = target
@@ -88,6 +90,7 @@ class Shipper:
             log=replica.log,
             place=place_of(replica.shadow.path.parent),
         )
+        self._listing = listing
         self._taken_over = asyncio.Event()
         self._probed = False
         self._lookback = LookBack(replica, target, self.store)
@@ -127,7 +130,8 @@ class Shipper:
             await self._taken_over.wait()
             raise
         except ConflictError as e:
-            await self._park(CONFLICT, e, Event.TARGET_CONFLICTED)
+            if not self._taken_over.is_set():
+                await self._park(CONFLICT, e, Event.TARGET_CONFLICTED)
             raise
 
     async def _woken(self) -> bool:
@@ -162,12 +166,14 @@ class Shipper:
         if target.stored is not None:
             self._replica.stored.set()
 
-    async def take_over(self, listing: Store) -> Taken:
+    async def take_over(self) -> Taken:
         """End what other daemons claimed; then `run` ends too, since a new generation has to begin.
 
         Raises StoreError, ArchiveClaimed.
         """
-        taken = await take_over(self._replica, self._target, self.store, self._standing, listing)
+        taken = await take_over(
+            self._replica, self._target, self.store, self._standing, self._listing or self.store
+        )
         self._taken_over.set()
         self._wake.set()
         return taken

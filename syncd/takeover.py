@@ -30,7 +30,6 @@ from syncd.format.names import (
 )
 from syncd.log import Event
 from syncd.replica import Replica, new_generation
-from syncd.state import CONFLICT
 from syncd.store.base import Store
 
 _TRIES: Final = 100
@@ -57,7 +56,6 @@ async def take_over(replica: Replica, target: str, store: Store, standing: Stand
         listing, store, database=replica.name, signing_key=replica.sealing.signing_key
     )
     await standing.settle(number)
-    await replica.state.set_target(target, CONFLICT)
     replica.log(
         Event.TARGET_TAKEN,
         target=target,

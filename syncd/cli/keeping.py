@@ -1,4 +1,4 @@
-"""The commands about what is kept and what goes: prune, hold, release, undelete. Thin, as `syncd.cli` is."""
+"""The commands about what is kept, what goes, and who writes: prune, hold, release, undelete, claim. Thin."""
 
 from typing import Annotated
 
@@ -113,3 +113,31 @@ def release_command(
     from syncd.cli.places import Place  # noqa: PLC0415
 
     run_release(Place(name, source, None, "", None, config), mark_id)
+
+
+@app.command("claim")
+def claim_command(
+    name: _NameArgument,
+    *,
+    target: Annotated[
+        str | None, typer.Option(metavar="TARGET", help="Only this target; default: all.")
+    ] = None,
+    take_over: Annotated[
+        bool, typer.Option("--take-over", help="Be the one that writes from now on; the others are stopped.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask whether to take over.")] = False,
+    as_json: JsonOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """Which daemon writes the archive: one does. Tells who claimed it when, or takes it over.
+
+    A take-over closes the generations of the others, and a new one begins. Nothing is deleted.
+    """
+    from syncd.cli.claim import run_claims, run_take_over  # noqa: PLC0415
+    from syncd.cli.places import Place  # noqa: PLC0415
+
+    place = Place(name, target, None, "", None, config)
+    if take_over:
+        run_take_over(place, yes=yes, as_json=as_json)
+    else:
+        run_claims(place, as_json=as_json)

@@ -55,7 +55,7 @@ def run_status(config: Path | None, *, as_json: bool) -> None:
                     str(stored["seq"]) if stored else "-",
                     age_text(stored["age_ms"]) if stored else "-",
                     size_text(state["waiting_bytes"]),
-                    state["error"],
+                    state["error"] or state["beside"],
                 )
             )
         for job, outcome in database["jobs"].items():
@@ -137,6 +137,7 @@ def _target(target: TargetState, now_ms: int) -> dict[str, Any]:
         "waiting_bytes": target.waiting_bytes,
         "error": target.error,
         "error_at": format_time(target.error_ms) if target.error_ms else None,
+        "beside": target.beside,
     }
 
 

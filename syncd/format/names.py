@@ -38,6 +38,7 @@ GENERATION_BYTES: Final = 16
 _DATABASE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _HEX: Final = re.compile(r"[0-9a-f]*")
 _GENERATION: Final = re.compile(r"[0-7][0-9A-HJKMNP-TV-Z]{25}")
+_CLAIM: Final = re.compile(r"claims/[0-9a-f]{8}")
 _OBJECT: Final = re.compile(
     r"generations/[0-7][0-9A-HJKMNP-TV-Z]{25}/"
     r"(?:(?:deltas|snapshots)/[0-9a-f]{16}|packs/[0-9a-f]{32}|epochs/[0-9a-f]{8})"
@@ -153,6 +154,11 @@ def generation_ms(generation: str) -> int:
 def is_generation(text: str) -> bool:
     """Whether `text` is a generation in its canonical spelling."""
     return _GENERATION.fullmatch(text) is not None
+
+
+def is_claim(name: str) -> bool:
+    """Whether `name` is that of a claim."""
+    return _CLAIM.fullmatch(name) is not None
 
 
 def is_object(name: str) -> bool:

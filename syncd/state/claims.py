@@ -1,13 +1,19 @@
 """What this state claimed of its targets."""
 
 from dataclasses import dataclass
+from typing import Final
 
 from syncd.state.connection import Connection
+
+NEW: Final = "new"
 
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """The last claim that a state made of a target, and for which generation; empty while it takes over."""
+    """The last claim that a state made of a target, and for which generation.
+
+    That is empty where the target was taken over and a new generation is to begin, which `NEW` says it did.
+    """
 
     number: int
     generation: str

@@ -10,7 +10,7 @@ import aiosqlite
 
 from syncd.errors import StateError
 from syncd.format.delta import SealedDelta
-from syncd.state.claims import ClaimTable
+from syncd.state.claims import NEW, ClaimTable
 from syncd.state.connection import Connection, Run
 from syncd.state.jobs import JobTable
 from syncd.state.records import (
@@ -114,6 +114,7 @@ class State:
                 " map = NULL, map_seq = NULL, attempt = NULL, delta_bytes = 0,"
                 " head = '', head_seq = NULL, head_object = '', state = 'waiting', error = ''"
             )
+            run("UPDATE target SET claimed = ? WHERE claim NOT NULL AND claimed = ''", NEW)
             _put_chain(run, chain)
 
     async def move(self, position: str) -> None:
@@ -236,8 +237,10 @@ class State:
             run("DELETE FROM pack WHERE target NOT IN (SELECT name FROM target WHERE in_use = 1)")
 
     async def conflicted(self) -> frozenset[str]:
-        """Targets to which another daemon wrote our generation."""
-        rows = await self._connection.rows("SELECT name FROM target WHERE state = ?", CONFLICT)
+        """Targets to which another daemon wrote our generation, or that were taken over from one."""
+        rows = await self._connection.rows(
+            "SELECT name FROM target WHERE state = ? OR (claim NOT NULL AND claimed = '')", CONFLICT
+        )
         return frozenset(row[0] for row in rows)
 
     async def target(self, name: str) -> TargetState:

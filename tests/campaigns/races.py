@@ -177,7 +177,7 @@ class Daemon:
             await self._site.conductor.turn(self.name)
         async with self._bench.replica(state=self._state) as replica:
             try:
-                await Shipper(replica, "main", self.store).take_over(self.store)
+                await Shipper(replica, "main", self.store).take_over()
             except ConflictError as e:
                 self.error = e
                 return

@@ -141,6 +141,10 @@ def test_heartbeats_have_names_like_other_marks() -> None:
 def test_claims_are_numbered() -> None:
     assert names.claim_name(26) == "claims/0000001a"
     assert names.parse_claim("claims/0000001a") == 26
+    assert names.is_claim("claims/0000001a")
+    assert not any(
+        map(names.is_claim, ("claims/1a", "claims/0000001A", "x/claims/0000001a", "claims/0000001a/"))
+    )
     with pytest.raises(ValueError, match="does not fit"):
         names.claim_name(names.MAX_CLAIM + 1)
     with pytest.raises(ArchiveError, match="8 lower-case hex digits"):
