@@ -22,13 +22,13 @@ from syncd.config import Config, check_unwritable, load, warnings
 from syncd.control import listening
 from syncd.duties import tasks_of
 from syncd.errors import ConfigError, ConflictError, SourceError, StateError, SyncdError
-from syncd.host import LockLost, doubts, keep_file, keep_lock, locked, read_sealing
+from syncd.host import doubts, keep_file, locked, read_sealing
 from syncd.jobs import run_due_jobs, run_jobs
 from syncd.log import Event, Log, configure, logger_for
 from syncd.replica import Replica, Sealing, open_replica
 from syncd.replicate import Replicator
 from syncd.ship import Shipper
-from syncd.state import STATE_FILE
+from syncd.state import LOCK_FILE, STATE_FILE
 from syncd.troubles import Troubles
 
 _REOPEN_SECONDS: Final = 5.0
@@ -52,6 +52,7 @@ class Daemon:
         self._troubles = Troubles(clock)
         self._stop = asyncio.Event()
         self._reload = asyncio.Event()
+        self._lock_lost = asyncio.Event()
         self._ready: set[str] = set()
         self._shippers: dict[str, dict[str, Shipper]] = {}
         self._replicas: dict[str, Replica] = {}
@@ -66,10 +67,7 @@ class Daemon:
         self._sealing = read_sealing(self._config)
         with self._signals():
             while True:
-                try:
-                    await self._run_config(started)
-                except* LockLost as group:
-                    self._log(Event.STATE_FAILED, error=str(_first_leaf(group)), retry_ms=0)
+                await self._run_config(started)
                 if self._stop.is_set():
                     break
         self._log(Event.DAEMON_STOPPED, duration_ms=round((self._clock.monotonic() - started) * 1000))
@@ -111,7 +109,7 @@ class Daemon:
             helpers = [
                 group.create_task(self._watchdog()),
                 group.create_task(self._say_ready(started)),
-                group.create_task(keep_lock(config.state_dir, self._clock)),
+                group.create_task(self._keep_lock()),
             ]
             following = await self._wait_for_change()
             if following is None:
@@ -163,12 +161,23 @@ class Daemon:
             return await asked.take_overs(self._shippers[name], target)
         return await asked.snapshots(self._shippers[name], target, whole=bool(request.get("whole")))
 
+    async def _keep_lock(self) -> None:
+        """Begin anew, under a lock that others see, when the one that we hold is not there any more."""
+        try:
+            await keep_file(self._config.state_dir / LOCK_FILE, self._clock)
+        except StateError as e:
+            self._log(Event.STATE_FAILED, error=str(e), retry_ms=0)
+            self._lock_lost.set()
+
     async def _wait_for_change(self) -> tuple[Config, Sealing] | None:
         """Wait for a configuration that can be used, or for the end (None). Nothing stops meanwhile."""
         while True:
-            await _first_of(self._stop, self._reload)
+            await _first_of(self._stop, self._reload, self._lock_lost)
             if self._stop.is_set():
                 return None
+            if self._lock_lost.is_set():
+                self._lock_lost.clear()
+                return self._config, self._sealing
             self._reload.clear()
             notify.reloading()
             try:

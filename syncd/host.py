@@ -25,10 +25,6 @@ from syncd.state import LOCK_FILE
 _LOOK_SECONDS: Final = 2.0
 
 
-class LockLost(StateError):
-    """The state directory is not the one that was locked; the daemon begins anew."""
-
-
 def read_sealing(config: Config) -> Sealing:
     """The daemon's signing key and recipients. Raises ConfigError, also where others can reach a secret."""
     if config.drill.passphrase_file is not None:
@@ -75,14 +71,6 @@ def locked(state_dir: Path) -> Iterator[None]:
         yield
     finally:
         os.close(fd)
-
-
-async def keep_lock(state_dir: Path, clock: Clock) -> None:
-    """Look until cancelled. Raises LockLost when the directory, or the lock in it, is not there any more."""
-    try:
-        await keep_file(state_dir / LOCK_FILE, clock)
-    except StateError as e:
-        raise LockLost(e.message, hint=e.hint) from e
 
 
 async def keep_file(path: Path, clock: Clock) -> None:

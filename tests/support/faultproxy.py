@@ -204,5 +204,6 @@ async def _read(reader: asyncio.StreamReader) -> bytes:
 def reset(writer: asyncio.StreamWriter) -> None:
     """Let closing send RST instead of FIN."""
     raw = writer.get_extra_info("socket")
-    raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    with contextlib.suppress(OSError):  # it is closed already
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     writer.transport.abort()

@@ -18,6 +18,7 @@ class Fault:
     style: the application writes so while it lasts; empty: as it happens to.
     may_end: the daemon may end by itself, and is started again after a second, as systemd does.
     anew: a new generation may begin.
+    loses: the store loses what it acknowledged while it lasts; that must be found, and got over.
     """
 
     words: ClassVar[Words] = ()
@@ -26,6 +27,7 @@ class Fault:
     style: ClassVar[str] = "single"
     may_end: ClassVar[bool] = False
     anew: ClassVar[bool] = False
+    loses: ClassVar[bool] = False
 
     def __init__(self, rng: Random) -> None:
         self.rng = rng

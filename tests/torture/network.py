@@ -104,7 +104,14 @@ class StaleListings(NetworkFault):
     settings: ClassVar[dict[str, object]] = {"stale": 30.0}
 
 
+class LostPuts(NetworkFault):
+    """Some objects are reported as stored, and are not kept."""
+
+    settings: ClassVar[dict[str, object]] = {"lost_put": 0.4, "only": "PUT .*/deltas/"}
+    loses = True
+
+
 NETWORK: Final = (
     *(Outage, Hang, Resets, Storm503, Storm, Latency, Narrow),
-    *(LostAnswers, HeldAnswers, CutAnswers, StaleListings),
+    *(LostAnswers, HeldAnswers, CutAnswers, StaleListings, LostPuts),
 )

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Final
 
-from tests.torture import local, network
+from tests.torture import local, network, twins
 from tests.torture.faults import Fault
 from tests.torture.styles import ROLLBACK_STYLES, WAL_STYLES
 
@@ -29,7 +29,7 @@ PROFILES: Final = {
         Profile("process", local.PROCESS),
         Profile("disk", local.DISK),
         Profile("source", local.SOURCE),
-        Profile("state", local.STATE),
+        Profile("state", (*local.STATE, twins.Copied)),
         Profile("network", network.NETWORK, stores=("s3",)),
         Profile(
             "bulk",
@@ -39,6 +39,9 @@ PROFILES: Final = {
             outbox="1GiB",
         ),
         Profile("rollback", (*local.PROCESS, *local.DISK), mode="delete", styles=ROLLBACK_STYLES),
-        Profile("mixed", (*local.PROCESS, *local.DISK, *local.SOURCE, *local.STATE, *network.NETWORK)),
+        Profile(
+            "mixed",
+            (*local.PROCESS, *local.DISK, *local.SOURCE, *local.STATE, twins.Copied, *network.NETWORK),
+        ),
     )
 }

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+from syncd.log import Event
 from syncd.restore import Restored
 from tests.campaigns.archive import restore_each
 from tests.campaigns.rig import Depot
@@ -29,8 +30,11 @@ _RESUME_SECONDS: Final = 75.0
 _START_SECONDS: Final = 60.0
 _LEVEL_SECONDS: Final = 90.0
 _GOES_ON_SECONDS: Final = 4.0
+_LOST_SECONDS: Final = 150.0  # the next snapshot, or drill, looks
 _OLDER: Final = 3
 _COMPARE_EVERY: Final = 3
+_IDLE_SECONDS: Final = 5.0
+_IDLE_TRIES: Final = 4
 
 
 class Run:
@@ -65,6 +69,7 @@ class Run:
                 if time.monotonic() >= end:
                     break
             self._compare()
+            self._idle()
             self._check(world.watch.noted)
             if code := world.stop():
                 self._record.blame(f"the daemon ended with exit code {code}")
@@ -89,7 +94,7 @@ class Run:
         lasts = rng.uniform(*kind.seconds)
         print(f"{world.directory.name}: {kind.name()} for {lasts:.0f} s, {style}", flush=True)
         world.watch.expect(fault)
-        since, started = len(world.lines), time.monotonic()
+        since, started, noted = len(world.lines), time.monotonic(), len(world.watch.noted)
         fault.begin(world)
         if kind.words:
             self._await_words(fault, since)
@@ -99,6 +104,8 @@ class Run:
         if not world.application.is_writing:
             world.application.write("single")
         self._await_progress(fault)
+        if kind.loses:
+            self._await_mended(fault, since, noted)
         world.watch.expect(None)
         self._check(self._some())
 
@@ -134,6 +141,24 @@ class Run:
             self._record.blame(f"{sentence}: {world.watch.brief}")
         else:
             slowest(self._record.resumed, fault.name(), seconds)
+
+    def _await_mended(self, fault: Fault, since: int, noted: int) -> None:
+        """What the store lost is found by itself, told, and then all that is stored later can be restored."""
+        world = self._world
+        assert world.proxy is not None
+        if not world.proxy.counts()["lost"]:
+            return
+
+        def found() -> bool:
+            return any(line.get("event") == Event.TARGET_ROLLED_BACK for line in world.lines[since:])
+
+        seconds = world.until(found, _LOST_SECONDS)
+        if seconds is None:
+            self._record.blame(f"what was lost during {fault.name()} was not found: {world.watch.brief}")
+        else:
+            slowest(self._record.told, fault.name(), seconds)
+        self._await_progress(fault)
+        del world.watch.noted[noted:-1]
 
     def _some(self) -> list[tuple[str, int]]:
         noted = self._world.watch.noted
@@ -181,6 +206,19 @@ class Run:
         for sentence in restore_each(world.direct, [world.watch.noted[-1]], to, look):
             self._record.blame(sentence)
         to.unlink(missing_ok=True)
+
+    def _idle(self) -> None:
+        """The application is silent: between the jobs of the calendar there is no request."""
+        world = self._world
+        if world.proxy is None:
+            return
+        seen = [world.proxy.counts()["requests"]]
+        for _ in range(_IDLE_TRIES):
+            world.pass_time(_IDLE_SECONDS)
+            seen.append(world.proxy.counts()["requests"])
+            if seen[-1] == seen[-2]:
+                return
+        self._record.blame(f"requests without a change: {seen}")
 
 
 def _has(text: str, words: tuple[str, ...]) -> bool:

@@ -1,0 +1,61 @@
+"""Two daemons with one archive: the state directory was copied to a second host."""
+
+import contextlib
+import dataclasses
+import shutil
+import sqlite3
+from contextlib import closing
+from typing import TYPE_CHECKING, ClassVar
+
+from typing_extensions import override
+
+from tests.campaigns.rig import Daemon
+from tests.support.oracle import fold
+from tests.torture.faults import Fault, Words
+
+if TYPE_CHECKING:
+    from tests.torture.world import World
+
+
+class Copied(Fault):
+    """State, configuration and database are copied; both daemons run, and both applications write."""
+
+    words: ClassVar[Words] = ("another daemon", "writes here too", "conflict", "claim")
+    seconds = (15.0, 25.0)
+    anew = True
+
+    @override
+    def begin(self, world: "World") -> None:
+        world.application.ask("pause")
+        world.kill()
+        self._host = world.directory / f"host{self.rng.getrandbits(16):x}"
+        self._host.mkdir()
+        database = fold(world.database, self._host)
+        state = self._host / "syncd-state"
+        shutil.copytree(world.state_dir, state, ignore=shutil.ignore_patterns("*.sock"))
+        state.chmod(0o700)
+        text = world.rig.config.read_text()
+        text = text.replace(f'"{world.state_dir}"', f'"{state}"')
+        text = text.replace(f'path = "{world.database}"', f'path = "{database}"')
+        config = self._host / "syncd.toml"
+        config.write_text(text)
+        with closing(sqlite3.connect(database, isolation_level=None)) as conn:
+            conn.execute("UPDATE total SET sum = sum + 1")  # no state of the first host's application
+        world.start()
+        world.application.write("single")
+        self._daemon = Daemon(
+            dataclasses.replace(world.rig, directory=self._host, database=database, config=config)
+        )
+        self._daemon.__enter__()
+
+    @override
+    def end(self, world: "World") -> None:
+        with contextlib.ExitStack() as stack:
+            stack.callback(shutil.rmtree, self._host)
+            self._daemon.kill()
+            errors = (self._host / "daemon.err").read_text()
+            if errors:
+                world.record.blame(f"the second daemon wrote to stderr: {errors[-2000:]}")
+            told = [line for line in self._daemon.lines if line.get("level") in {"warning", "error"}]
+            if not told:
+                world.record.blame("the second daemon never said that it is not alone")
