@@ -1,0 +1,110 @@
+"""The README's table of faults, the rows about the store: what is told within ten seconds, and the end."""
+
+import secrets
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.application import Application
+from tests.e2e.faulty import TOLD_WITHIN, Faulty, Stopwatch, faulty, told
+from tests.e2e.process import Zygote, poll
+from tests.support.servers import ACCESS_KEY, SECRET_KEY, S3Server
+
+
+@pytest.fixture
+def site(application: Application, seaweedfs: S3Server, quick: Zygote) -> Iterator[Faulty]:
+    application.site.drain = "2s"
+    with faulty(application, seaweedfs, quick) as site:
+        yield site
+
+
+@pytest.mark.parametrize(
+    ("fault", "event", "state", "sentence"),
+    [
+        ({"outage": True}, "target.failed", "failing", "cannot connect"),
+        ({"hang": True}, "target.slow", "slow", "no answer for 5 s so far"),
+        ({"held_ack": 1.0}, "target.slow", "slow", "no answer for 5 s so far"),
+        ({"error": 1.0, "codes": [503]}, "target.failed", "failing", "the server answered 503 SlowDown"),
+        ({"error": 1.0, "codes": [429]}, "target.failed", "failing", "the server answered 429"),
+        ({"error": 1.0, "codes": [500]}, "target.failed", "failing", "the server answered 500"),
+        ({"reset": 1.0}, "target.failed", "failing", "connection"),
+    ],
+    ids=["unreachable", "hangs", "does not acknowledge", "503", "429", "500", "resets"],
+)
+def test_a_store_that_fails(
+    site: Faulty, fault: dict[str, object], event: str, state: str, sentence: str
+) -> None:
+    with site.running() as daemon:
+        site.site.wait_stored(site.application.truth())
+        site.proxy.set(**fault)
+        stopwatch = Stopwatch()
+        site.application.post("it waits")
+        line = told(daemon, event, "s3")
+        target = poll(lambda: (each := site.target())["state"] == state and each, "status says so")
+        stopwatch.assert_within(TOLD_WITHIN, "telling it")
+        assert line["level"] == "warning"
+        assert sentence in target["error"]
+        assert target["waiting_bytes"] > 0
+        site.application.post("capture goes on")
+        site.proxy.clear()
+        told(daemon, "target.recovered")
+        site.assert_whole()
+        assert site.target()["state"] == "ok"
+
+
+def write_credentials(file: Path, secret: str) -> None:
+    file.write_text(f"[default]\naws_access_key_id = {ACCESS_KEY}\naws_secret_access_key = {secret}\n")
+
+
+def test_credentials_that_are_refused(site: Faulty, tmp_path: Path) -> None:
+    file = tmp_path / "credentials"
+    write_credentials(file, "wrong")
+    site.env = {name: value for name, value in site.env.items() if "KEY" not in name}
+    site.env["AWS_SHARED_CREDENTIALS_FILE"] = str(file)
+    stopwatch = Stopwatch()
+    with site.running() as daemon:
+        told(daemon, "target.failed", "the secret does not belong to the access key", "check the access key")
+        poll(lambda: "the secret does not belong" in site.target()["error"], "status says so")
+        stopwatch.assert_within(TOLD_WITHIN, "telling it")
+        write_credentials(file, SECRET_KEY)
+        told(daemon, "target.recovered")
+        site.assert_whole()
+
+
+def test_permissions_that_are_taken_away(site: Faulty) -> None:
+    with site.running() as daemon:
+        site.site.wait_stored(site.application.truth())
+        site.proxy.set(error=1.0, codes=[403])
+        stopwatch = Stopwatch()
+        site.application.post("it waits")
+        told(daemon, "target.failed", "refused with 403", "syncd policy writer")
+        poll(lambda: "refused with 403" in site.target()["error"], "status says so")
+        stopwatch.assert_within(TOLD_WITHIN, "telling it")
+        site.proxy.clear()
+        told(daemon, "target.recovered")
+        site.assert_whole()
+
+
+def test_a_bucket_that_is_deleted(site: Faulty) -> None:
+    bucket = f"faults-{secrets.token_hex(6)}"
+    site.url = f"s3://{bucket}/chat"
+    site.site.targets = {"s3": f'url = "s3://{bucket}"\nendpoint_url = "{site.proxy.url}"'}
+    site.site.configure()
+    with closing(site.server.client()) as client, site.running() as daemon:
+        told(daemon, "target.failed", "the bucket does not exist", "create it")
+        client.create_bucket(Bucket=bucket)
+        site.site.wait_stored(site.application.truth())
+        for row in client.list_objects_v2(Bucket=bucket)["Contents"]:
+            client.delete_object(Bucket=bucket, Key=row["Key"])
+        client.delete_bucket(Bucket=bucket)
+        stopwatch = Stopwatch()
+        site.application.post("it waits")
+        told(daemon, "target.failed", "the bucket does not exist", count=2)
+        poll(lambda: "the bucket does not exist" in site.target()["error"], "status says so")
+        stopwatch.assert_within(TOLD_WITHIN, "telling it")
+        client.create_bucket(Bucket=bucket)
+        told(daemon, "target.rolled_back")
+        told(daemon, "target.recovered")
+        site.assert_whole()
