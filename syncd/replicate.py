@@ -82,11 +82,12 @@ class Replicator:
 
     async def run(self) -> None:
         """Capture until cancelled. Raises StateError."""
-        watcher = Watcher(self._path)
-        try:
-            await self._loop(watcher)
-        finally:
-            watcher.stop()
+        async with asyncio.TaskGroup() as group:
+            watcher = Watcher(self._path, group)
+            try:
+                await self._loop(watcher)
+            finally:
+                watcher.stop()
 
     async def catch_up(self, *, patience: float) -> bool:
         """Capture what is committed now, and seal it. False where no quiet moment came in time.

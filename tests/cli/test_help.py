@@ -11,7 +11,7 @@ from syncd import errors
 from syncd.errors import SyncdError
 
 HEAVY = {"numpy", "cryptography", "aiobotocore", "botocore", "pydantic", "aiosqlite", "asyncio", "structlog"}
-HEAVY |= {"apscheduler", "tenacity", "backports.zstd", "sqlite3"}
+HEAVY |= {"watchfiles", "apscheduler", "tenacity", "backports.zstd", "sqlite3"}
 COMMANDS: tuple[str, ...] = ("init", "run", "restore", "log", "status", "demo", "verify", "drill")
 COMMANDS += ("keys", "prune", "undelete", "hold", "release")
 
