@@ -16,7 +16,7 @@ from syncd.ship import Shipper
 from syncd.store.iam import SELF_TESTS
 from syncd.verify import verify
 from syncd.verify.shadow import check_shadow
-from tests.crashes.points import End
+from tests.crashes.points import DEATHS, End
 from tests.crashes.scenario import Scenario
 from tests.crashes.world import World, restorable
 from tests.support.fakes import IDENTITY, SIGNING_KEY
@@ -130,7 +130,7 @@ async def _after_restore(world: World, left: World, end: End) -> list[str]:
         wrong.append("forced.db is half-written")
     if forced == truth and any(Path(f"{out / 'forced.db'}{suffix}").exists() for suffix in _SIDE):
         wrong.append("forced.db has a log that is not its own")
-    if end is not End.DIE:
+    if end not in DEATHS:
         wrong += [f"{path.name} was left over" for path in out.iterdir() if path.name.startswith(".")]
     for name in ("new.db", "forced.db"):
         await restore(left.store(), out / name, force=True)

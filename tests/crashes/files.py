@@ -12,7 +12,7 @@ from syncd.envelope.identity import Argon2Params
 from syncd.envelope.keys import SigningKey
 from syncd.envelope.kit import parse_kit
 from syncd.errors import SyncdError
-from tests.crashes.points import End
+from tests.crashes.points import DEATHS, End
 from tests.crashes.scenario import Scenario
 from tests.crashes.verbs import nothing
 from tests.crashes.world import World
@@ -24,7 +24,10 @@ _NAMES = ("kit.txt", "signing.key", "syncd.toml")
 
 async def _unwritten(world: World) -> None:
     await nothing(world)
-    (world.out / "passphrase").write_text("correct horse battery staple\n")
+    passphrase = world.out / "passphrase"
+    passphrase.touch(0o600)
+    passphrase.write_text("correct horse battery staple\n")
+    (world.out / "passphrase").chmod(0o600)
 
 
 def _write(world: World, directory: Path) -> None:
@@ -48,7 +51,7 @@ async def _init(world: World) -> None:
 async def _after_init(_world: World, left: World, end: End) -> list[str]:
     """A configuration that can be used has its key and its kit. After a failure there is none of them."""
     there = [name for name in _NAMES if (left.out / name).exists()]
-    if end is not End.DIE:
+    if end not in DEATHS:
         return [] if len(there) in {0, len(_NAMES)} else [f"only {there} were left"]
     try:
         load(left.out / "syncd.toml")

@@ -25,6 +25,7 @@ from typing_extensions import override
 
 from syncd.errors import StoreUnavailable
 
+_SHADOW: Final = "state/shadow.db"
 _TURNS: Final = 30
 _PATIENCE: Final = 1.0
 
@@ -36,6 +37,10 @@ class End(Enum):
     OUTAGE = "outage"  # the disk is full from here on, or the store does not answer any more
     CANCEL = "cancel"  # the task is cancelled while the call runs
     DIE = "die"  # the process ends here; its files stay as they are
+    CUT = "cut"  # the power goes; of the shadow stays what was synced
+
+
+DEATHS: Final = frozenset({End.DIE, End.CUT})
 
 
 class Kind(Enum):
@@ -69,7 +74,7 @@ class Point:
 
     def ends(self) -> Iterator[End]:
         """What can happen here."""
-        yield from (End.CANCEL, End.DIE)
+        yield from (End.CANCEL, End.DIE, End.CUT)
         if not self.done or self.kind is Kind.STORE:
             yield End.FAIL
         if self.kind is Kind.STORE or (self.writes and not self.done):
@@ -161,7 +166,7 @@ class Fuse:
         """
         point = Point(kind, what, writes, done)
         with self._lock:
-            if self.burnt is not None and self._end is End.DIE:
+            if self.burnt is not None and self._end in DEATHS:
                 raise Died
             self.points.append(point)
             counts = self._what in {"", what}
@@ -169,7 +174,7 @@ class Fuse:
             now = counts and self._counted == self._at and self._end in point.ends()
             if now:
                 self.burnt = point
-                if self._end is End.DIE:
+                if self._end in DEATHS:
                     self._die(tear)
             lasting = self.burnt is not None and self._end is End.OUTAGE
         if now and self._end is End.CANCEL:
@@ -190,6 +195,8 @@ class Fuse:
             if tear is not None:
                 tear()
             shutil.copytree(self._directory, self.left, ignore=shutil.ignore_patterns("*-shm"))
+            if self._end is End.CUT and (self.left / _SHADOW).exists():
+                (self.left / _SHADOW).write_bytes(self._durable(_SHADOW))
         raise Died
 
     def _cancel(self) -> None:
@@ -221,9 +228,12 @@ class Fuse:
     def drop_unsynced(self, name: str) -> None:
         """The file holds again what was synced last."""
         with self.quietly():
-            path, before = Path(self._directory) / name, self._before / name
+            path = Path(self._directory) / name
             if path.is_file():
-                old = before.read_bytes() if before.is_file() else b""
                 with path.open("r+b") as file:
-                    file.write(self._synced.get(name, old))
+                    file.write(self._durable(name))
                     file.truncate()
+
+    def _durable(self, name: str) -> bytes:
+        before = self._before / name
+        return self._synced.get(name) or (before.read_bytes() if before.is_file() else b"")

@@ -6,6 +6,7 @@
 """
 
 import asyncio
+import contextlib
 import io
 import os
 import sqlite3
@@ -14,6 +15,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Final
 
+import pytest
 from rich.console import Console
 
 from syncd.cli import app
@@ -22,9 +24,11 @@ from syncd.clock import SystemClock
 from syncd.config import load
 from syncd.config.secrets import read_signing_key
 from syncd.envelope.identity import Argon2Params
+from syncd.errors import StoreUnavailable
 from syncd.log import logger_for
 from syncd.policy.retention import Retention
 from syncd.prune import prune
+from syncd.ship import Shipper
 from syncd.store.directory import DirectoryStore
 
 NAME: Final = "chat"
@@ -58,6 +62,10 @@ class Session:
         self._once()
         self._run("keys", "add", self.recipient)
         self._ack("recipient")
+        self._write("INSERT INTO t (a) VALUES (randomblob(3000))")
+        self._once()
+        self._write("INSERT INTO t (a) VALUES (randomblob(3000))")
+        self._fail_to_ship()
         self._write("INSERT INTO t (a) VALUES (randomblob(3000))")
         self._once()
         self._restore("new.db")
@@ -95,6 +103,13 @@ class Session:
         self._run("run", "--once")
         self._ack("once", str(self._step))
 
+    def _fail_to_ship(self) -> None:
+        """What is sealed stays in the outbox."""
+        with pytest.MonkeyPatch.context() as patch, contextlib.suppress(StoreUnavailable):
+            patch.setattr(Shipper, "ship", _unreachable)
+            self._run("run", "--once")
+        self._ack("failed")
+
     def _snapshot(self) -> None:
         self._run("snapshot", NAME)
         self._ack("snapshot", str(self._step))
@@ -129,6 +144,10 @@ class Session:
     @staticmethod
     def _ack(*words: str) -> None:
         print("ack", *words, flush=True)
+
+
+async def _unreachable(_: Shipper) -> None:
+    raise StoreUnavailable("nobody answers")
 
 
 if __name__ == "__main__":

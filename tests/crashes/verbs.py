@@ -13,6 +13,20 @@ _CAPTURED = (
 )
 
 
+# For each process: what the application does, the size of a batch, and whether the target answers.
+_SHIPPED = (
+    (
+        (("INSERT INTO t (a) VALUES (randomblob(3000))",), 8 << 20, True),
+        (("UPDATE t SET a = randomblob(40000)", "INSERT INTO t (a) VALUES (zeroblob(50000))"), 1, False),
+    ),
+    (
+        (("DELETE FROM t WHERE id > 1", "VACUUM"), 8 << 20, True),
+        (("PRAGMA page_size = 1024", "VACUUM"), 8 << 20, False),
+        (("INSERT INTO t (a) VALUES (randomblob(5000))",), 8 << 20, True),
+    ),
+)
+
+
 async def begun(world: World) -> None:
     """A target that has the database."""
     world.sql("CREATE TABLE t (id INTEGER PRIMARY KEY, a BLOB)", _GROW)
@@ -43,12 +57,13 @@ async def _first(world: World) -> None:
 
 
 async def _ship(world: World) -> None:
-    async with world.replica() as replica:
-        for ships in (True, False, True):
-            world.sql("INSERT INTO t (a) VALUES (randomblob(3000))")
-            await world.capture(replica)
-            if ships:
-                await world.ship(replica)
+    for steps in _SHIPPED:
+        async with world.replica() as replica:
+            for statements, max_bytes, ships in steps:
+                world.sql(*statements)
+                await world.capture(replica, max_bytes=max_bytes)
+                if ships:
+                    await world.ship(replica)
 
 
 async def _changed(world: World) -> None:
