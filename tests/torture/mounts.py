@@ -5,7 +5,9 @@ import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Self
+from typing import Final, Self
+
+_TRIES: Final = 50
 
 
 class Mount:
@@ -31,10 +33,13 @@ class Mount:
                 _run("umount", "-l", path)
 
     def fill(self, room: int) -> None:
-        """Only `room` bytes more fit in."""
-        found = os.statvfs(self.path)
-        used = (found.f_blocks - found.f_bfree) * found.f_frsize
-        self._resize(used + room)
+        """Only `room` bytes more fit in, or what is written meanwhile."""
+        for _ in range(_TRIES):
+            found = os.statvfs(self.path)
+            used = (found.f_blocks - found.f_bfree) * found.f_frsize
+            if self._resize(used + room):
+                return
+        raise OSError(f"{self.path} cannot be made {used + room} bytes large")
 
     def widen(self) -> None:
         """As large as it was in the beginning."""
@@ -44,9 +49,8 @@ class Mount:
         """Remount; False where a file is open for writing there."""
         return not _run("mount", "-o", "remount,ro" if protected else "remount,rw", self.path)
 
-    def _resize(self, size: int) -> None:
-        if _run("mount", "-o", f"remount,size={size}", self.path):
-            raise OSError(f"{self.path} cannot be made {size} bytes large")
+    def _resize(self, size: int) -> bool:
+        return not _run("mount", "-o", f"remount,size={size}", self.path)
 
 
 def _run(*command: str | Path) -> int:

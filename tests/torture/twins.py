@@ -1,4 +1,7 @@
-"""Two daemons with one archive: the state directory was copied to a second host."""
+"""Two daemons with one archive: the state directory was copied to a second host.
+
+When the second host is gone, somebody says so, as the hint asks: `syncd claim --take-over`.
+"""
 
 import contextlib
 import dataclasses
@@ -59,3 +62,6 @@ class Copied(Fault):
             told = [line for line in self._daemon.lines if line.get("level") in {"warning", "error"}]
             if not told:
                 world.record.blame("the second daemon never said that it is not alone")
+        taken = world.rig.run("claim", "chat", "--take-over", "--yes", "--config", str(world.rig.config))
+        if taken.returncode:
+            world.record.blame(f"syncd claim --take-over: {taken.stderr}")
