@@ -1,8 +1,10 @@
 """System calls that hang: the deadline, the threads left behind, and what happens when they return."""
 
 import asyncio
+import gc
 import threading
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
@@ -70,3 +72,21 @@ async def test_what_a_late_call_raises_is_dropped(gate: threading.Event) -> None
     gate.set()
     await asyncio.wait([left])
     assert threads._left == set()
+
+
+async def test_a_failure_that_nobody_waits_for_any_more_is_not_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cancelled when the call has just failed: asyncio would print a traceback later."""
+    told: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
+    waiting = asyncio.wait
+
+    async def wait(*args: Any, **kwargs: Any) -> None:
+        await waiting(*args, **kwargs)
+        raise asyncio.CancelledError
+
+    monkeypatch.setattr(asyncio, "wait", wait)
+    with pytest.raises(asyncio.CancelledError):
+        await Threads("file:///x", 60.0).run("get a", lambda: 1 // 0)
+    await asyncio.sleep(0)
+    gc.collect()
+    assert told == []

@@ -1,7 +1,9 @@
 """Drills of whole and of damaged archives, with an identity and without one."""
 
 import asyncio
+import os
 import random
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -17,6 +19,7 @@ from syncd.envelope.keys import Identity
 from syncd.errors import ArchiveError, IdentityError, StateError, StoreRefused, StoreUnavailable
 from syncd.format.names import deltas_name, parse_seq
 from syncd.log import Event
+from syncd.source import integrity
 from syncd.source.integrity import Integrity
 from syncd.store.iam import SELF_TESTS
 from syncd.store.memory import MemoryStore
@@ -302,6 +305,30 @@ async def test_cancelled_at_any_call_it_leaves_nothing(room: Room, identity: Ide
         assert store.user.cancelled()
         assert list(room.scratch.iterdir()) == []
         assert not [name for name in store.held if name.startswith(SELF_TESTS)]
+
+
+async def test_what_a_killed_drill_left_goes(room: Room) -> None:
+    left = room.scratch / "syncd-drill-killed"
+    left.mkdir()
+    (left / "restored.db").write_bytes(b"half")
+    then = left.stat().st_mtime - 3600
+    os.utime(left, (then, then))
+    assert (await room.drill()).error is None  # and nothing is in the directory
+
+
+@pytest.mark.parametrize(
+    "error", [sqlite3.OperationalError("disk I/O error"), OSError(5, "Input/output error")]
+)
+async def test_a_scratch_disk_that_fails_is_told(
+    room: Room, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(integrity, "_specimen", fail)
+    outcome = await room.drill(identity=None)
+    assert isinstance(outcome.error, StateError)
+    assert outcome.error.message.startswith(f"{room.scratch} cannot be used: ")
 
 
 def test_what_it_proves_is_said() -> None:

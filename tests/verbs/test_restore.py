@@ -1,6 +1,7 @@
 """Archives that are whole, and archives of which something is missing, damaged or another's."""
 
 import os
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,10 @@ from tests.support.fakes import SIGNING_KEY, START_MS
 from tests.verbs.bench import NAME, Bench, restore
 
 ROW = "INSERT INTO t (a) VALUES (randomblob(3000))"
+
+
+def failing(*_args: object, **_kwargs: object) -> None:
+    raise OSError(28, "No space left on device")
 
 
 @pytest.fixture
@@ -242,6 +247,22 @@ async def test_nothing_is_half_written_when_the_disk_fails(
             # After the last step, the directory's own sync, the file is there, and whole.
             assert not to.exists() or to.read_bytes() == archive.truth[7]
     assert to_fail == total
+
+
+async def test_a_disk_that_is_full_for_pieces_is_told(
+    archive: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Deltas 3 and 4 are one batch: the first one waits in a temporary file."""
+    to = archive.directory / "restored.db"
+    with monkeypatch.context() as patch:
+        patch.setattr(tempfile, "TemporaryFile", lambda **_: open("/dev/full", "w+b", buffering=0))  # noqa: PTH123, SIM115
+        with pytest.raises(StateError, match="cannot be read or written: No space left on device"):
+            await restore(archive.store(), to, seq=4)
+    with monkeypatch.context() as patch:
+        patch.setattr(tempfile, "TemporaryFile", failing)
+        with pytest.raises(ConfigError, match="cannot be written: No space left on device"):
+            await restore(archive.store(), to)
+    assert not list(archive.directory.glob("*restored*"))
 
 
 async def test_the_shadow_can_be_copied(archive: Bench) -> None:
