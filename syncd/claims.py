@@ -58,11 +58,11 @@ def place_of(directory: Path, *, machine_id: Path = _MACHINE_ID) -> Place:
     Machines that were cloned with their id are told apart by the host's name, containers as well.
     """
     host = socket.gethostname()
-    machine = host
+    machine = host.encode()
     with suppress(OSError):
-        machine = machine_id.read_text(encoding="ascii", errors="replace").strip() or host
+        machine = machine_id.read_bytes().strip() or machine
     where = "\0".join(("syncd v1 daemon", host, str(directory.resolve())))
-    daemon = hmac.digest(machine.encode(), where.encode(errors="surrogateescape"), "sha256")[:DAEMON_BYTES]
+    daemon = hmac.digest(machine, where.encode(errors="surrogateescape"), "sha256")[:DAEMON_BYTES]
     return Place(daemon, "".join(c for c in host if c.isprintable())[: MAX_HOST_BYTES // 4])
 
 
