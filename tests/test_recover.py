@@ -96,6 +96,7 @@ def test_a_real_archive_is_restored_as_syncd_restores_it(tmp_path: Path, to: Pat
     config, kit, words = tmp_path / "syncd.toml", tmp_path / "kit.txt", tmp_path / "words"
     database, archive = tmp_path / "chat.db", tmp_path / "archive"
     words.write_text("a passphrase for this test\n")
+    words.chmod(0o600)
     options = ["--config", config, "--name", "chat", "--database", database, "--target", archive.as_uri()]
     succeeded(syncd("init", *options, "--kit", kit, "--passphrase-file", words))
     application = sqlite3.connect(database)

@@ -8,6 +8,7 @@ import secrets
 from pathlib import Path
 from typing import Final
 
+from syncd.config.load import check_private
 from syncd.config.programs import run_program
 from syncd.config.secrets import secret_file
 from syncd.errors import ConfigError
@@ -26,14 +27,19 @@ def make_passphrase() -> str:
 
 
 def read_passphrase(path: Path) -> str:
-    """The passphrase in a file, or credential. Raises ConfigError, which never shows any of it."""
-    path = secret_file(path)
+    """The passphrase in a file that only its owner can reach, or a credential.
+
+    Raises ConfigError, which never shows any of it.
+    """
+    file = secret_file(path)
+    if file is path and file.is_file():  # a pipe, or a credential, has a protection of its own
+        check_private(file, forbidden=0o077)
     try:
-        with path.open("rb") as file:
-            raw = file.read(_MAX_BYTES + 1)
+        with file.open("rb") as opened:
+            raw = opened.read(_MAX_BYTES + 1)
     except OSError as error:
-        raise ConfigError(f"passphrase file {path}: {error.strerror}") from error
-    return _first_line(f"passphrase file {path}", raw)
+        raise ConfigError(f"passphrase file {file}: {error.strerror}") from error
+    return _first_line(f"passphrase file {file}", raw)
 
 
 def ask_passphrase(command: str) -> str:

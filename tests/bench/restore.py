@@ -79,6 +79,7 @@ def _copied(truth: Path, to: Path) -> dict[str, Any]:
 def _restored(directory: Path, url: str, endpoint_url: str, to: Path) -> dict[str, Any]:
     kit, passphrase = directory / "kit.txt", directory / "passphrase"
     passphrase.write_text(_PASSPHRASE)
+    passphrase.chmod(0o600)
     kit.write_text(
         render_kit(
             Kit(

@@ -104,6 +104,7 @@ class Rig:
             passphrase_file=directory / "passphrase",
         )
         rig.passphrase_file.write_text("correct horse battery staple\n")
+        rig.passphrase_file.chmod(0o600)
         init(
             rig.config,
             name=NAME,

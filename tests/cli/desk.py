@@ -61,6 +61,7 @@ class Desk:
         connection.close()
         self.passphrase_file = path / "passphrase"
         self.passphrase_file.write_text(PASSPHRASE + "\n")
+        self.passphrase_file.chmod(0o600)
         self.arguments: dict[str, Any] = {
             "name": "chat",
             "database": self.database,

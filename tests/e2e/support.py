@@ -44,6 +44,7 @@ class Site:
     def __post_init__(self) -> None:
         self.directory.mkdir(exist_ok=True)
         self.passphrase.write_text(PASSPHRASE + "\n")
+        self.passphrase.chmod(0o600)
         if not self.targets:
             self.targets = {"local": f'url = "{(self.directory / "archive").as_uri()}"'}
         init(

@@ -41,6 +41,7 @@ def passphrase(content: bytes | None) -> Callable[[Desk], Sequence[object]]:
         path = desk.path / "passphrase"
         if content is not None:
             path.write_bytes(content)
+            path.chmod(0o600)
         options = ("--identity", desk.kept.site.kit, "--passphrase-file", path)
         return restore(*options, kit=False)(desk)
 
