@@ -39,7 +39,7 @@ class Mount:
             used = (found.f_blocks - found.f_bfree) * found.f_frsize
             if self._resize(used + room):
                 return
-        raise OSError(f"{self.path} cannot be made {used + room} bytes large")
+        raise OSError(f"the file system at {self.path} cannot be made smaller")
 
     def widen(self) -> None:
         """As large as it was in the beginning."""
