@@ -2,10 +2,12 @@
 
 import asyncio
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from typing import Protocol, TypeVar
+from typing import Final, Protocol, TypeVar
 
+_LOOK_SECONDS: Final = 5.0
+_JUMP_MS: Final = 10_000
 _T = TypeVar("_T")
 
 
@@ -39,6 +41,16 @@ class SystemClock:
     async def sleep(self, seconds: float) -> None:
         """See Clock."""
         await asyncio.sleep(seconds)
+
+
+async def watch_jumps(clock: Clock, tell: Callable[[int], None]) -> None:
+    """Tell by how many ms the wall clock jumped, if by 10 s or more; a host that slept jumps as well."""
+    ahead = clock.now_ms() - clock.monotonic() * 1000
+    while True:
+        await clock.sleep(_LOOK_SECONDS)
+        before, ahead = ahead, clock.now_ms() - clock.monotonic() * 1000
+        if abs(ahead - before) >= _JUMP_MS:
+            tell(round(ahead - before))
 
 
 async def to_completion(work: Coroutine[object, object, _T]) -> _T:

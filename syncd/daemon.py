@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from syncd import __version__, asked, notify
 from syncd.access import Access, open_access
-from syncd.clock import Clock
+from syncd.clock import Clock, watch_jumps
 from syncd.config import Config, check_unwritable, load, warnings
 from syncd.control import listening
 from syncd.duties import tasks_of
@@ -110,6 +110,9 @@ class Daemon:
                 group.create_task(self._watchdog()),
                 group.create_task(self._say_ready(started)),
                 group.create_task(self._keep_lock()),
+                group.create_task(
+                    watch_jumps(self._clock, lambda by_ms: self._log(Event.CLOCK_JUMPED, by_ms=by_ms))
+                ),
             ]
             following = await self._wait_for_change()
             if following is None:

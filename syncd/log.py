@@ -57,6 +57,9 @@ class Event(StrEnum):
     DAEMON_STOPPING = "daemon.stopping"
     # The last line of a clean end: duration_ms, waiting_bytes (left in the outbox for the next start).
     DAEMON_STOPPED = "daemon.stopped"
+    # The wall clock jumped ahead, or back: by_ms. Order and age are told by positions; `--at` and retention
+    # go by the wall clock.
+    CLOCK_JUMPED = "clock.jumped"
     # SIGHUP, and the new configuration is in use: changed (dotted fields).
     CONFIG_RELOADED = "config.reloaded"
     # SIGHUP, but the file has problems; the old configuration stays: error.
@@ -152,6 +155,7 @@ _WARNINGS: Final = frozenset(
     {
         Event.CONFIG_REJECTED,
         Event.CONFIG_QUESTIONED,
+        Event.CLOCK_JUMPED,
         Event.SOURCE_LOST,
         Event.SOURCE_BUSY,
         Event.SOURCE_AT_RISK,

@@ -1,10 +1,12 @@
-"""What cancellation must not cut."""
+"""What cancellation must not cut; jumps of the wall clock."""
 
 import asyncio
 
 import pytest
+from typing_extensions import override
 
-from syncd.clock import to_completion
+from syncd.clock import to_completion, watch_jumps
+from tests.support.fakes import FakeClock
 
 
 async def test_work_ends_before_the_cancellation_goes_on() -> None:
@@ -64,3 +66,21 @@ async def test_a_failure_of_cancelled_work_is_not_reported_as_unseen() -> None:
     del task
     await asyncio.sleep(0)
     assert not unseen
+
+
+async def test_jumps_of_the_wall_clock_are_told_and_drift_is_not() -> None:
+    class Jumping(FakeClock):
+        jumps = iter([0, 9_000, -9_000, 10_000, 0, -86_400_000])
+
+        @override
+        async def sleep(self, seconds: float) -> None:
+            await super().sleep(seconds)
+            try:
+                self.ms += next(self.jumps)
+            except StopIteration:
+                raise asyncio.CancelledError from None
+
+    told: list[int] = []
+    with pytest.raises(asyncio.CancelledError):
+        await watch_jumps(Jumping(), told.append)
+    assert told == [10_000, -86_400_000]
