@@ -156,7 +156,7 @@ class Shipper:
         if not self._probed:
             await probe(self.store)
             self._probed = True
-        await self._secure()
+        self._check_taken()
         await self._look_back()
         while await self._step():
             pass
@@ -178,18 +178,17 @@ class Shipper:
         self._wake.set()
         return taken
 
-    async def _secure(self) -> None:
-        """Claim the target for what is to be shipped. Raises StoreError, ConflictError."""
+    def _check_taken(self) -> None:
+        """Raises ConflictError where a new generation is to begin."""
         if self._taken_over.is_set():
             raise ConflictError(f"{self.store.url} was taken over: a new generation begins")
-        if self._replica.chain is not None:
-            await self._standing.secure(self._replica.chain.generation)
 
     async def _look_back(self) -> None:
         """Where it is time, and there is something to look at. Raises StoreError."""
         now = self._replica.clock.monotonic()
         if now >= self._look_at:
-            await self._lookback.look()
+            if await self._lookback.look():
+                self.snapshot_due.set()
             self._look_at = now + _LOOK_SECONDS if self._replica.chain is not None else 0.0
 
     def _consider_snapshot(self, delta_bytes: int) -> None:
@@ -201,9 +200,10 @@ class Shipper:
 
     async def _step(self) -> bool:
         """One shipment; False where nothing waits."""
-        replica = self._replica
-        if replica.chain is None:
+        replica, chain = self._replica, self._replica.chain
+        if chain is None:
             return False
+        await self._standing.secure(chain.generation)
         target = await replica.state.target(self._target)
         cursor = target.cursor
         if cursor is None or target.snapshot is None or await replica.state.has_gap(cursor):
@@ -213,8 +213,8 @@ class Shipper:
             return False
         if waiting[0].sealed.seq != cursor + 1:  # the outbox was trimmed a moment ago
             return await self._first_snapshot()
-        await ship_epochs(replica, self._target, self.store, replica.chain.generation, self._standing.look)
-        await self._ship_deltas(replica.chain.generation, waiting)
+        await ship_epochs(replica, self._target, self.store, chain.generation, self._standing)
+        await self._ship_deltas(chain.generation, waiting)
         return True
 
     async def snapshot(self, reason: str, *, whole: bool = False) -> Snapshot | None:
@@ -224,8 +224,10 @@ class Shipper:
         makes no use of what is stored: for a target on which packs were found damaged, or for recipients
         that came later. It has a position of its own even where nothing is new.
         """
+        self._check_taken()
+        if self._replica.chain is not None:
+            await self._standing.secure(self._replica.chain.generation)
         self._look_at = 0.0
-        await self._secure()
         await self._look_back()
         async with self._snapshotting:
             if whole:
@@ -240,12 +242,7 @@ class Shipper:
                 if chain is None or target.snapshot in {None, chain.seq}:
                     return None
                 taken = await take_snapshot(
-                    self._replica,
-                    self._target,
-                    self.store,
-                    look=self._standing.look,
-                    first=False,
-                    reason=reason,
+                    self._replica, self._target, self.store, self._standing, first=False, reason=reason
                 )
                 if taken is not None:
                     self.snapshot_due.clear()
@@ -259,7 +256,7 @@ class Shipper:
                 self._replica,
                 self._target,
                 self.store,
-                look=self._standing.look,
+                self._standing,
                 first=True,
                 reason="the target begins",
             )

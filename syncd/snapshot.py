@@ -16,12 +16,12 @@
 import asyncio
 import hashlib
 import os
-from collections.abc import Awaitable, Callable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import Final
 
 from syncd.archive import read_manifest, seal_manifest, seal_pack
+from syncd.claims import Standing
 from syncd.envelope.epoch import EpochKey
 from syncd.errors import ArchiveError, ConflictError, ObjectExists, ObjectUnread, StoreRefused
 from syncd.format.manifest import Manifest, PackRef
@@ -43,8 +43,6 @@ from syncd.replica import Replica
 from syncd.source.shadow import View
 from syncd.state import Chain, Known, decode_changes
 from syncd.store.base import Store
-
-Look = Callable[[], Awaitable[None]]
 
 _PACK_BYTES: Final = 4 << 20
 _PACK_LEVEL: Final = 3
@@ -68,22 +66,24 @@ class Snapshot:
 
 
 async def take_snapshot(
-    replica: Replica, target: str, store: Store, *, look: Look, first: bool, reason: str
+    replica: Replica, target: str, store: Store, standing: Standing, *, first: bool, reason: str
 ) -> Snapshot | None:
     """Store a snapshot of what the shadow holds now. Raises StoreError, ConflictError; then none counts.
 
     None where the shadow is not at a boundary just now. With `first`, deltas are kept for the target from
     this position on.
     """
-    return await _Taking(replica, target, store, look, first=first, reason=reason).run()
+    return await _Taking(replica, target, store, standing, first=first, reason=reason).run()
 
 
-async def ship_epochs(replica: Replica, target: str, store: Store, generation: str, look: Look) -> None:
+async def ship_epochs(
+    replica: Replica, target: str, store: Store, generation: str, standing: Standing
+) -> None:
     """Store the wrapped keys that the target lacks. Raises StoreError, ConflictError."""
     after = (await replica.state.target(target)).epoch
     for number, wrapped in await replica.state.epochs(after):
         name = epoch_name(generation, number)
-        await look()
+        await standing.look()
         try:
             await store.put(name, wrapped)
         except ObjectExists as e:
@@ -116,12 +116,12 @@ class _Taking:
     """One attempt."""
 
     def __init__(
-        self, replica: Replica, target: str, store: Store, look: Look, *, first: bool, reason: str
+        self, replica: Replica, target: str, store: Store, standing: Standing, *, first: bool, reason: str
     ) -> None:
         self._replica = replica
         self._target = target
         self._store = store
-        self._look = look
+        self._standing = standing
         self._first = first
         self._reason = reason
         self._packs = 0
@@ -133,7 +133,8 @@ class _Taking:
         if before is None:
             return None
         where = Range(before.generation, before.seq, before.seq)
-        await self._look()
+        await self._standing.secure(before.generation)
+        await self._standing.look()
         # Packs that no manifest needs yet are left alone while the lease lasts.
         async with lease(self._store, replica.clock, replica.name, Purpose.SNAPSHOT, [where]):
             return await self._run(before)
@@ -171,7 +172,7 @@ class _Taking:
             moved=moved,
             reason=self._reason,
         )
-        await ship_epochs(replica, self._target, self._store, chain.generation, self._look)
+        await ship_epochs(replica, self._target, self._store, chain.generation, self._standing)
         await self._ship_packs(chain, view, key, packing)
         manifest = await asyncio.to_thread(
             _manifest, chain, packing, database=replica.name, epoch=key.number, now_ms=replica.clock.now_ms()
@@ -208,7 +209,7 @@ class _Taking:
                 await asyncio.wait([travelling])
 
     async def _ship_pack(self, chain: Chain, ref: PackRef, raw: bytes, numbers: Numbers) -> None:
-        await self._look()
+        await self._standing.look()
         with suppress(ObjectUnread):  # nobody else has this id: it is ours, from a put whose answer was lost
             await self._store.put(pack_name(chain.generation, ref.pack_id), raw)
         await self._replica.state.snapshots.add_pack(
@@ -221,14 +222,15 @@ class _Taking:
         replica = self._replica
         raw = await asyncio.to_thread(seal_manifest, key, replica.sealing.signing_key, manifest, chain.digest)
         name = snapshot_name(chain.generation, chain.seq)
-        await self._look()
+        await self._standing.look()
         try:
             await self._store.put(name, raw)
         except ObjectExists:
             raw = await read_back(self._store, name)
             manifest = self._ours(raw, manifest)
         self._bytes += len(raw)
-        await self._look()  # who takes over looks for manifests behind its claim: it saw ours, or we see it
+        # Who takes over looks for manifests behind its claim: it saw ours, or we see it.
+        await self._standing.look()
         await replica.state.snapshots.end(self._target, manifest, raw, replica.clock.now_ms())
 
     def _ours(self, raw: bytes, mine: Manifest) -> Manifest:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from tests.campaigns.races import SCENARIOS, campaign
 
-RACES = 45
+RACES = 24
 
 
 async def test_one_daemon_writes_whatever_the_order(tmp_path: Path) -> None:

@@ -102,6 +102,24 @@ async def test_a_second_daemon_is_refused_and_writes_nothing(
     assert bench.held == before
 
 
+async def test_what_is_first_captured_while_it_ships_is_claimed_too(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await begin(bench)
+    before = dict(bench.held)
+    async with bench.replica(state=other_state(bench)) as replica:
+        shipper = Shipper(replica, "main", bench.store())
+        assert replica.chain is None
+
+        async def look_back() -> None:
+            await bench.capture(replica)
+
+        monkeypatch.setattr(shipper, "_look_back", look_back)
+        with pytest.raises(ArchiveClaimed):
+            await shipper.ship()
+    assert bench.held == before
+
+
 async def test_the_other_targets_of_a_refused_daemon_go_on(bench: Bench) -> None:
     await begin(bench)
     held: dict[str, Held] = {}

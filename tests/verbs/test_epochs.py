@@ -13,6 +13,7 @@ from syncd.archive import open_epoch
 from syncd.envelope.epoch import Kind
 from syncd.errors import StateError
 from syncd.log import Event
+from syncd.ship import Shipper
 from syncd.snapshot import take_snapshot
 from tests.support.fakes import IDENTITY, SIGNING_KEY
 from tests.verbs.bench import NAME, Bench, stop
@@ -115,11 +116,9 @@ async def test_what_began_under_an_epoch_ends_under_it(bench: Bench) -> None:
 
         store.put = slow  # type: ignore[method-assign]
 
-        async def look() -> None:
-            """Nobody else writes there."""
-
+        standing = Shipper(replica, "main", store)._standing
         taking = asyncio.ensure_future(
-            take_snapshot(replica, "main", store, look=look, first=True, reason="test")
+            take_snapshot(replica, "main", store, standing, first=True, reason="test")
         )
         await waiting.wait()
         assert await replica.rotate() == number + 1
