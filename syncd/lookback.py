@@ -36,23 +36,31 @@ class LookBack:
             self._generation, self._firsts = generation, array("Q")
         self._firsts.append(first_seq)
 
-    async def look(self) -> None:
-        """Tell what is gone, and have the target begin again where that is the newest. Raises StoreError."""
+    async def look(self) -> bool:
+        """Tell what is gone, and have the target begin again where that is the newest. Raises StoreError.
+
+        True where a snapshot is needed, to lead on over a hole.
+        """
         chain, target = self._replica.chain, await self._replica.state.target(self._target)
         if chain is None or target.snapshot is None:
-            return
+            return False
+        epochs: list[str] = []
+        holes: list[str] = []
         try:
             newest = await self._newest_gone(chain, target, target.snapshot)
-            gone = newest or await self._mend_epochs(chain) + await self._holes(chain, target.snapshot)
+            if not newest:
+                epochs = await self._mend_epochs(chain)
+                holes = await self._holes(chain, target.snapshot)
         except StoreRefused:
-            return
+            return False
         if newest:
             self._replica.log(Event.TARGET_ROLLED_BACK, target=self._target, missing=newest, head=target.head)
             await self._replica.state.set_epoch(self._target, 0)  # first: a crash must find both or neither
             await self._replica.state.begin_again(self._target)
-        elif gone:
-            self._replica.log(Event.TARGET_LOST, target=self._target, missing=gone)
-        await self._note(gone)
+        elif epochs or holes:
+            self._replica.log(Event.TARGET_LOST, target=self._target, missing=epochs + holes)
+        await self._note(newest + epochs + holes)
+        return bool(holes)
 
     async def _newest_gone(self, chain: Chain, target: TargetState, snapshot: int) -> list[str]:
         newest = {snapshot_name(chain.generation, snapshot)}

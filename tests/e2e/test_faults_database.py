@@ -1,5 +1,6 @@
 """The README's table of faults, the rows about the application's database."""
 
+import errno
 import shutil
 import sqlite3
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from tests.e2e.application import Application
 from tests.e2e.faulty import TOLD_WITHIN, Stopwatch, status_of, told
 from tests.e2e.process import Daemon, Zygote, poll, running
 from tests.e2e.support import Site
+from tests.torture.preload import Layer
 
 ROWS = 50
 
@@ -110,13 +112,14 @@ def test_restored_from_an_older_backup(application: Application, daemon: Daemon,
     application.connection.close()
 
 
-def test_unreadable(application: Application, daemon: Daemon, quick: Zygote) -> None:
-    """Root reads everything, so a directory stands in for what cannot be read."""
-    application.connection.close()
-    away = application.scratch / "away.db"
-    application.database.rename(away)
-    application.database.mkdir()
-    lost(daemon, application.site, quick, str(application.database))
-    application.database.rmdir()
-    away.rename(application.database)
-    assert_kept_again(application, quick)
+def test_unreadable(application: Application, quick: Zygote) -> None:
+    """Permissions hinder root not at all: the daemon's system calls are made to fail."""
+    layer = Layer.build(application.scratch)
+    if layer is None:
+        pytest.skip("there is no C compiler here")
+    layer.fail(application.database, reading=errno.EACCES, opening=errno.EACCES)
+    with running(application.site.config, env=layer.environ) as daemon:
+        lost(daemon, application.site, quick, f"{application.database} cannot be read")
+        layer.mend()
+        assert_kept_again(application, quick)
+        assert daemon.end().code == 0

@@ -1,5 +1,6 @@
 """The README's table of faults, the rows about the store: what is told within ten seconds, and the end."""
 
+import os
 import secrets
 from collections.abc import Iterator
 from contextlib import closing
@@ -9,7 +10,7 @@ import pytest
 
 from tests.e2e.application import Application
 from tests.e2e.faulty import TOLD_WITHIN, Faulty, Stopwatch, faulty, told
-from tests.e2e.process import Zygote, poll
+from tests.e2e.process import Zygote, poll, running, succeeded
 from tests.support.servers import ACCESS_KEY, SECRET_KEY, S3Server
 
 
@@ -108,3 +109,49 @@ def test_a_bucket_that_is_deleted(site: Faulty) -> None:
         told(daemon, "target.rolled_back")
         told(daemon, "target.recovered")
         site.assert_whole()
+
+
+def test_a_bundle_that_is_acknowledged_and_not_kept(site: Faulty) -> None:
+    """Nobody can know at once; the next snapshot looks, and leads on."""
+    with site.running() as daemon:
+        site.site.wait_stored(site.application.truth())
+        for number in range(4):
+            site.proxy.set(lost_put=1.0 if number == 2 else 0.0, only="/deltas/")
+            site.application.post(f"number {number}")
+            site.site.wait_stored(site.application.truth())
+        (lost,) = site.proxy.counts()["lost"]
+        stopwatch = Stopwatch()
+        succeeded(site.quick("snapshot", "chat", "--config", site.site.config))
+        line = told(daemon, "target.lost")
+        job = poll(lambda: site.status()["jobs"].get("look s3"), "status says so")
+        stopwatch.assert_within(TOLD_WITHIN, "telling it")
+        assert [lost.endswith(name) for name in line["missing"]] == [True]
+        assert not job["ok"]
+        assert line["missing"][0] in job["detail"]
+        assert site.restored() == site.application.truth().read_bytes()
+        site.application.post("afterwards")
+        site.assert_whole()
+
+
+def test_a_file_system_that_hangs(site: Faulty, application: Application, quick: Zygote) -> None:
+    """A read from a FIFO that nobody writes to waits like one from a server of NFS that is gone."""
+    stuck = application.scratch / "stuck"
+    (stuck / "chat").mkdir(parents=True)
+    os.mkfifo(stuck / "chat" / ".syncd-probe")
+    site.site.targets = {
+        "local": f'url = "{site.site.archive.as_uri()}"',
+        "stuck": f'url = "{stuck.as_uri()}"',
+    }
+    site.site.configure()
+    stopwatch = Stopwatch()
+    with running(site.site.config) as daemon:
+        told(daemon, "target.slow", "stuck")
+        targets = poll(lambda: (t := site.status()["targets"])["stuck"]["state"] == "slow" and t, "status")
+        stopwatch.assert_within(TOLD_WITHIN, "telling it")
+        assert "no answer for 5 s so far" in targets["stuck"]["error"]
+        application.post("the other goes on")
+        site.site.wait_stored(application.truth(), "local")
+        stopwatch = Stopwatch()
+        assert daemon.end().code == 0
+        stopwatch.assert_within(TOLD_WITHIN, "the end")
+    assert application.restored(quick) == application.truth().read_bytes()

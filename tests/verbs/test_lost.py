@@ -156,3 +156,19 @@ async def test_a_target_that_is_emptied_meanwhile(bench: Bench, noticed: str) ->
         await stop(running)
         assert len(bench.log.of(Event.TARGET_ROLLED_BACK)) == 1
     assert (await bench.restore())[1] == bench.truth[last]
+
+
+async def test_a_hole_has_a_snapshot_taken(bench: Bench) -> None:
+    async with bench.replica() as replica:
+        shipper = Shipper(replica, "main", bench.store())
+        await bench.capture(replica)
+        await shipper.ship()
+        for _ in range(3):
+            await advance(bench, replica, shipper)
+        del bench.held[names(bench, "deltas")[1]]
+        assert not shipper.snapshot_due.is_set()
+        bench.clock.advance(3600.0)
+        await advance(bench, replica, shipper)
+        assert shipper.snapshot_due.is_set()
+        await shipper.snapshot("it is due")
+        assert not shipper.snapshot_due.is_set()
