@@ -19,6 +19,7 @@ from syncd.errors import StateError, SyncdError, error_class
 
 _NAME: Final = "control.sock"
 _MOST_BYTES: Final = 1 << 16
+_BACKLOG: Final = 16  # each try to accept without a free descriptor is as many lines of asyncio's log
 
 Answer = Callable[[dict[str, Any]], Awaitable[Any]]
 
@@ -45,7 +46,7 @@ async def listening(state_dir: Path, answer: Answer) -> AsyncIterator[None]:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(_NAME, dir_fd=directory)
         path = f"/proc/self/fd/{directory}/{_NAME}"
-        server = await asyncio.start_unix_server(serve, path, limit=_MOST_BYTES)
+        server = await asyncio.start_unix_server(serve, path, limit=_MOST_BYTES, backlog=_BACKLOG)
         try:
             yield
         finally:
@@ -75,6 +76,8 @@ def ask(state_dir: Path, request: dict[str, object], *, patience: float | None =
                 connection.connect(f"/proc/self/fd/{directory}/{_NAME}")
             except TimeoutError:
                 raise
+            except BlockingIOError as e:  # as many requests wait already as may
+                raise TimeoutError from e
             except OSError:
                 return None
             connection.sendall(json.dumps(request).encode() + b"\n")

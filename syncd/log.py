@@ -14,6 +14,7 @@ import logging
 import math
 import os
 import sys
+import time
 from collections.abc import Mapping
 from enum import Enum, StrEnum
 from pathlib import PurePath
@@ -35,6 +36,8 @@ if _HIDE_RICH:
 Format = Literal["auto", "json", "text"]
 Level = Literal["debug", "info", "warning", "error"]
 
+_QUIET_SECONDS: Final = 10.0
+_MOST_TOLD: Final = 100
 _FIRST: Final = ("timestamp", "level", "event")
 
 
@@ -147,7 +150,7 @@ class Event(StrEnum):
     STATE_FAILED = "state.failed"
     # A database's work ended unexpectedly (no memory, say); it begins anew: error, retry_ms, exception.
     DATABASE_FAILED = "database.failed"
-    # A library below us logged a warning or an error: library, message.
+    # A library below us logged a warning or an error, which is told once in 10 s: library, message.
     LIBRARY_WARNED = "library.warned"
 
 
@@ -281,14 +284,28 @@ def _text_renderer(*, colors: bool) -> Processor:
 
 
 class _LibraryHandler(logging.Handler):
-    """Turns records of the standard library's logging into events."""
+    """Turns records of the standard library's logging into events.
+
+    The same text again within `_QUIET_SECONDS` is left out: asyncio repeats itself a hundred times a second
+    where no descriptor is free.
+    """
+
+    def __init__(self, level: int) -> None:
+        super().__init__(level)
+        self._told: dict[str, float] = {}
 
     @override
     def emit(self, record: logging.LogRecord) -> None:
         logger = get_logger(library=record.name)
         method = logger.error if record.levelno >= logging.ERROR else logger.warning
         try:
-            method(Event.LIBRARY_WARNED, message=record.getMessage())
+            message, now = record.getMessage(), time.monotonic()
+            if now - self._told.get(message, -math.inf) < _QUIET_SECONDS:
+                return
+            if len(self._told) >= _MOST_TOLD:
+                self._told.clear()
+            self._told[message] = now
+            method(Event.LIBRARY_WARNED, message=message)
         except Exception:  # noqa: BLE001 -- a library's malformed log call must not end its work
             self.handleError(record)
 

@@ -287,6 +287,15 @@ def test_they_are_forwarded_once_however_often_it_is_configured() -> None:
     assert len(stream.getvalue().splitlines()) == 1
 
 
+def test_a_library_that_repeats_itself_is_told_once(capsys: pytest.CaptureFixture[str]) -> None:
+    configure("json")
+    for _ in range(1000):
+        logging.getLogger("some.library").error("out of descriptors")
+    logging.getLogger("some.library").error("something else")
+    messages = [json.loads(line)["message"] for line in capsys.readouterr().out.splitlines()]
+    assert messages == ["out of descriptors", "something else"]
+
+
 def test_a_malformed_log_call_of_a_library_does_no_harm(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

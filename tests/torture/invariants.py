@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 SILENCE_SECONDS: Final = 10.0
 _SLACK_SECONDS: Final = 3.0  # the machine's own scheduling, and the time between two looks
+_SURELY: Final = 2  # commits
 _MOST_MB: Final = 400.0
 _MOST_FILES: Final = 120
 _TROUBLE: Final = frozenset(
@@ -50,6 +51,7 @@ class Watch:
         self.captured: tuple[str, int] = ("", -1)
         self._heard = 0
         self._seen: object = None
+        self._newest = 0
         self._moved = self._stored_at = time.monotonic()
         self._blamed: set[str] = set()
         self._stderr = 0
@@ -113,10 +115,11 @@ class Watch:
             if "Traceback" in text or self.fault is None or not self.fault.may_end:
                 self._world.record.blame(f"stderr, during {self._during()}: {text[-3000:]}")
 
-    def blame_once(self, sentence: str) -> None:
+    def blame_once(self, sentence: str, details: str = "") -> None:
+        sentence += f", during {self._during()}"
         if sentence not in self._blamed:
             self._blamed.add(sentence)
-            self._world.record.blame(f"{sentence}, during {self._during()}")
+            self._world.record.blame(f"{sentence} {details}")
 
     def _during(self) -> str:
         return self.fault.name() if self.fault else "no fault"
@@ -139,10 +142,13 @@ class Watch:
             captured.get("seq"),
             [t["waiting_bytes"] for t in status["targets"].values()],
         )
-        if seen != self._seen or self.loud:
+        newest = world.application.newest
+        if seen != self._seen or self.loud or newest < self._newest + _SURELY:
+            # Its journal says what it commits a moment before it is committed.
+            self._newest = newest if seen != self._seen or self.loud else self._newest
             self._seen, self._moved = seen, now
-        elif world.application.is_writing and now - self._moved > SILENCE_SECONDS + _SLACK_SECONDS:
-            self.blame_once(f"no progress since {self._moved:.0f}, and all is said to be well: {self.brief}")
+        elif now - self._moved > SILENCE_SECONDS + _SLACK_SECONDS:
+            self.blame_once("no progress, and all is said to be well", self.brief)
 
     def _note(self, status: dict[str, Any]) -> None:
         stored = stored_in(status)
