@@ -11,7 +11,7 @@
 from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from syncd.archive import read_manifest
+from syncd.archive import read_bundle, read_manifest
 from syncd.envelope.keys import VerifyKey
 from syncd.errors import ArchiveError, NoRestorePoint, ObjectNotFound
 from syncd.format.bundle import MAX_CLOSING_BYTES
@@ -65,7 +65,7 @@ class _Listed:
 
 async def read_contents(store: Store, *, database: str | None, verify_key: VerifyKey) -> Contents:
     """List the archive and read its manifests. Raises StoreError, ArchiveError, NoRestorePoint."""
-    listed = await _list(store)
+    listed = await _list(store, database, verify_key)
     snapshots: list[SnapshotEntry] = []
     bundles: list[BundleEntry] = []
     damaged: list[ArchiveError] = []
@@ -101,7 +101,7 @@ async def find_plan(
     and the error says what is kept. Raises StoreError, ArchiveError, NoRestorePoint.
     """
     damaged: list[ArchiveError] = []
-    listed = await _list(store, generation)
+    listed = await _list(store, database, verify_key, generation)
     closed = _closed(listed)
     order = in_order((g for g in listed if listed[g].seqs), {g: listed[g].stored_ms for g in listed}, closed)
     for each in reversed(order):
@@ -142,22 +142,51 @@ def plan_restore(
     return replace(plan, passed_over=passed_over(order, chosen.generation, at_ms, contents.closed))
 
 
-async def _list(store: Store, generation: str | None = None) -> dict[str, _Listed]:
+async def _list(
+    store: Store, database: str | None, verify_key: VerifyKey, generation: str | None = None
+) -> dict[str, _Listed]:
     """Every generation, or one, by name."""
     names = sorted([name for name in await store.dirs(GENERATIONS) if is_generation(name)])
-    return {name: await _list_one(store, name) for name in names if generation in {None, name}}
+    return {
+        name: await _list_one(store, name, database, verify_key)
+        for name in names
+        if generation in {None, name}
+    }
 
 
-async def _list_one(store: Store, generation: str) -> _Listed:
+async def _list_one(store: Store, generation: str, database: str | None, verify_key: VerifyKey) -> _Listed:
     snapshots = [i async for i in store.objects(snapshots_dir(generation)) if is_object(i.name)]
     listed = [i async for i in store.objects(deltas_dir(generation)) if is_object(i.name)]
-    deltas = [info for info in listed if info.size > MAX_CLOSING_BYTES]
+    closings = {
+        info.name
+        for info in listed
+        if info.size <= MAX_CLOSING_BYTES
+        and await _is_closing(store, info.name, generation, database, verify_key)
+    }
+    deltas = [info for info in listed if info.name not in closings]
     return _Listed(
         [parse_seq(info.name) for info in snapshots],
         [BundleEntry(generation, parse_seq(info.name), info.size, info.modified_ms) for info in deltas],
         max([info.modified_ms for info in (*snapshots, *deltas)], default=0),
-        closed=len(deltas) < len(listed),
+        closed=bool(closings),
     )
+
+
+async def _is_closing(
+    store: Store, name: str, generation: str, database: str | None, verify_key: VerifyKey
+) -> bool:
+    """Whether a small bundle ends its generation; its size alone could be anybody's doing."""
+    try:
+        bundle = read_bundle(
+            await store.get(name),
+            generation=generation,
+            first_seq=parse_seq(name),
+            database=database,
+            verify_key=verify_key,
+        )
+    except (ArchiveError, ObjectNotFound):
+        return False  # named where it is needed
+    return not bundle.deltas
 
 
 def _closed(listed: Mapping[str, _Listed]) -> frozenset[str]:

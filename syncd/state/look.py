@@ -34,7 +34,7 @@ def read_status(path: Path) -> Status:
             if e.sqlite_errorcode != sqlite3.SQLITE_CANTOPEN or not path.exists() or wal.exists():
                 raise
             found = _read(path, "immutable=1")
-    except sqlite3.Error as e:
+    except (sqlite3.Error, OSError) as e:
         raise StateError(f"{path} cannot be read: {e}", hint="has `syncd run` been started once?") from e
     return found
 
