@@ -9,6 +9,8 @@
 import argparse
 import contextlib
 import random
+import signal
+import sys
 import time
 
 from tests.bench.stats import print_table
@@ -43,6 +45,7 @@ def main() -> int:
     parser.add_argument("--store", choices=(*STORES, "both"), default="both")
     args = parser.parse_args()
     seed = random.SystemRandom().getrandbits(32) if args.seed is None else args.seed
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what was started ends with us
     print(f"seed {seed}", flush=True)
     stores = STORES if args.store == "both" else (args.store,)
     profiles = list(PROFILES.values()) if args.profile == "all" else [PROFILES[args.profile]]

@@ -23,7 +23,7 @@ from tests.torture.profiles import Profile
 from tests.torture.proxy import ProxyProcess
 from tests.torture.records import Record
 
-_STEP: Final = 0.2
+_STEP: Final = 0.4
 _STATE_BYTES: Final = 4 << 30
 _SCHEDULES: Final = {"snapshot": "1m", "retention": "2m", "drill": "3m", "check": "2m"}
 
