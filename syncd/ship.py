@@ -321,12 +321,12 @@ class Shipper:
             state = CLAIMED if isinstance(error, ArchiveClaimed) else CONFLICT
         await self._replica.state.set_target(self._target, state, str(error), self._replica.clock.now_ms())
 
-    async def _note_slow(self, call: str) -> None:
+    async def _note_slow(self, call: str, seconds: float) -> None:
         """A call has no answer yet: tell so at once, and when it is over let `ship` see how things are."""
         replica = self._replica
         self._failed = True
-        replica.log(Event.TARGET_SLOW, target=self._target, call=call, waited_ms=round(_SLOW_SECONDS * 1000))
-        sentence = f"{self.store.url}: {call}: no answer for {_SLOW_SECONDS:.0f} s so far"
+        replica.log(Event.TARGET_SLOW, target=self._target, call=call, waited_ms=round(seconds * 1000))
+        sentence = f"{self.store.url}: {call}: no answer for {seconds:.0f} s so far"
         with contextlib.suppress(StateError):
             await replica.state.set_target(self._target, "slow", sentence, replica.clock.now_ms())
         try:

@@ -10,11 +10,15 @@ import dataclasses
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Final
 
 from typing_extensions import override
 
 from syncd.errors import StoreError
 from syncd.store.base import ObjectInfo, Store, check_directory, check_name, check_prefix
+
+_FIRST_RATE: Final = float(2 << 20)  # bytes a second, until one is known; and never more
+_LARGE: Final = 64 * 1024
 
 
 class PrefixStore(Store):
@@ -160,15 +164,18 @@ class MeteredStore(Store):
 class WatchedStore(Store):
     """Calls `on_slow` where a call has no answer after `seconds`, with what is waited for; and waits on.
 
-    `on_slow` runs in a task of its own, which ends with the call.
+    A put has as long again as its bytes took at the speed of the last large one, twice over: a slow line
+    that moves is nothing to tell. `on_slow` (the call, and for how many seconds it waits) runs in a task of
+    its own, which ends with the call.
     """
 
     def __init__(
-        self, inner: Store, on_slow: Callable[[str], Coroutine[object, object, None]], seconds: float
+        self, inner: Store, on_slow: Callable[[str, float], Coroutine[object, object, None]], seconds: float
     ) -> None:
         self._inner = inner
         self._on_slow = on_slow
         self._seconds = seconds
+        self._rate = _FIRST_RATE
 
     @override
     def __repr__(self) -> str:
@@ -181,8 +188,12 @@ class WatchedStore(Store):
 
     @override
     async def put(self, name: str, data: bytes) -> None:
-        async with self._watched(f"put {name}"):
+        started = asyncio.get_running_loop().time()
+        async with self._watched(f"put {name}", self._seconds + 2 * len(data) / self._rate):
             await self._inner.put(name, data)
+        if len(data) >= _LARGE:
+            elapsed = asyncio.get_running_loop().time() - started
+            self._rate = min(_FIRST_RATE, len(data) / max(elapsed, 0.001))
 
     @override
     async def get(self, name: str) -> bytes:
@@ -215,10 +226,13 @@ class WatchedStore(Store):
         await self._inner.close()
 
     @asynccontextmanager
-    async def _watched(self, what: str) -> AsyncIterator[None]:
+    async def _watched(self, what: str, seconds: float = 0.0) -> AsyncIterator[None]:
+        seconds = seconds or self._seconds
         telling: list[asyncio.Task[None]] = []
         loop = asyncio.get_running_loop()
-        timer = loop.call_later(self._seconds, lambda: telling.append(loop.create_task(self._on_slow(what))))
+        timer = loop.call_later(
+            seconds, lambda: telling.append(loop.create_task(self._on_slow(what, seconds)))
+        )
         try:
             yield
         finally:

@@ -112,7 +112,8 @@ class Slow:
         self.told = asyncio.Event()
         self.ended: list[str] = []
 
-    async def __call__(self, call: str) -> None:
+    async def __call__(self, call: str, seconds: float) -> None:
+        assert seconds > 0
         self.calls.append(call)
         self.told.set()
         try:
@@ -169,3 +170,24 @@ async def test_quick_calls_are_not_told() -> None:
     with pytest.raises(ObjectNotFound):
         await store.get("a/b")
     assert slow.calls == []
+
+
+@pytest.mark.looptime
+async def test_a_slow_line_that_moves_is_told_once() -> None:
+    class Line(MemoryStore):
+        rate = 128 * 1024
+
+        @override
+        async def put(self, name: str, data: bytes) -> None:
+            await asyncio.sleep(len(data) / self.rate)
+            await super().put(name, data)
+
+    slow, line = Slow(), Line()
+    store = WatchedStore(line, slow, 5.0)
+    for number in range(5):
+        await store.put(f"n{number}", bytes(4 << 20))
+    assert slow.calls == ["put n0"], "32 s each; after the first one that is known"
+    await store.put("small", b"x")
+    line.rate = 1
+    await store.put("stuck", bytes(100))
+    assert slow.calls == ["put n0", "put stuck"]
