@@ -97,12 +97,13 @@ def record(directory: Path) -> Life:
 
 @dataclass(slots=True)
 class Known:
-    """What the world knew at the cut. `sealed`, `stored` and `restored` lead to steps of the application."""
+    """What the world knew at the cut. `captured`, `stored` and `restored` lead to the application's steps."""
 
     wrote: int = 0
     done: set[str] = field(default_factory=set)
     generation: str = ""
-    sealed: dict[int, int] = field(default_factory=dict)
+    sealed: int = -1
+    captured: dict[int, int] = field(default_factory=dict)
     stored: dict[int, int] = field(default_factory=dict)
     restored: dict[str, int] = field(default_factory=dict)
 
@@ -120,9 +121,9 @@ class Known:
     def _hear(self, event: dict[str, Any]) -> None:
         match event["event"]:
             case "generation.started":
-                self.generation, self.sealed = event["generation"], {0: self.wrote}
+                self.generation, self.sealed = event["generation"], 0
             case "delta.sealed":
-                self.sealed[event["seq"]] = self.wrote
+                self.sealed = event["seq"]
             case "deltas.stored":
                 self.stored[event["last_seq"]] = self.wrote
             case "snapshot.stored":
@@ -134,6 +135,8 @@ class Known:
         self.done.add(word)
         if word == "wrote":
             self.wrote = int(more[0])
+        elif word in {"once", "failed"}:
+            self.captured[self.sealed] = self.wrote
         elif word == "restored":
             self.restored[more[0]] = int(more[1])
 
@@ -181,19 +184,19 @@ async def _judge(life: Life, operations: Sequence[Operation], known: Known, rng:
     assert chain is not None
     if known.generation and chain.generation != known.generation:
         wrong.append("the generation was given up")
-    elif chain.seq < max(known.sealed, default=0):
-        wrong.append(f"seq {max(known.sealed)} was sealed, the state ends at {chain.seq}")
+    elif chain.seq < known.sealed:
+        wrong.append(f"seq {known.sealed} was sealed, the state ends at {chain.seq}")
     store = DirectoryStore(life.own / "archive" / NAME)
     contents = await read_contents(store, database=NAME, verify_key=verify_key)
     wanted = {(chain.generation, chain.seq): known.wrote}
     if "pruning" not in known.done:
-        acknowledged = known.sealed | known.stored
+        acknowledged = known.captured | known.stored
         wanted |= {
             (known.generation, seq): acknowledged[seq]
             for seq in rng.sample(sorted(acknowledged), min(3, len(acknowledged)))
         }
     for snapshot in contents.snapshots:
-        wanted.setdefault((snapshot.generation, snapshot.seq), known.sealed.get(snapshot.seq, 0))
+        wanted.setdefault((snapshot.generation, snapshot.seq), known.captured.get(snapshot.seq, 0))
     for (generation, seq), step in sorted(wanted.items()):
         to = life.app / "restored.db"
         plan, _ = await find_plan(

@@ -152,6 +152,7 @@ def small() -> Iterator[None]:
     """Limits that a database of a few pages reaches."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(snapshot, "_PACK_BYTES", 48 << 10)
+        patch.setattr(replicate, "_PIECE_BYTES", 48 << 10)
         patch.setattr(replicate, "_REDO_BYTES", 64 << 10)
         patch.setattr(database, "_MERGE_AFTER", 2)
         yield

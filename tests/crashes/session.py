@@ -2,6 +2,7 @@
 
 - `DIRECTORY/own` is what syncd writes: configuration, keys, state, archive, restored files.
 - `DIRECTORY/app` has the application's database, and a copy of it for each step: `1.db`, `2.db`, ...
+- Limits are small: a change comes in pieces, the redo is trimmed while changes come.
 - stdout has syncd's own log, and a line `ack WORD ...` whenever a command has ended well.
 """
 
@@ -30,6 +31,7 @@ from syncd.policy.retention import Retention
 from syncd.prune import prune
 from syncd.ship import Shipper
 from syncd.store.directory import DirectoryStore
+from tests.crashes.scenario import small
 
 NAME: Final = "chat"
 PASSPHRASE: Final = "correct horse battery staple"
@@ -151,4 +153,5 @@ async def _unreachable(_: Shipper) -> None:
 
 
 if __name__ == "__main__":
-    Session(Path(sys.argv[1]), sys.argv[2]).play()
+    with small():
+        Session(Path(sys.argv[1]), sys.argv[2]).play()

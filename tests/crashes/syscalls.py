@@ -137,12 +137,12 @@ class _Reader:
     def _opened(self, arguments: str, result: str) -> Iterator[Operation]:
         found = _FD.match(result)
         strings = _STRING.findall(arguments)
-        if found is None or not strings or "O_TMPFILE" in arguments:
+        if found is None or not strings:
             return
         path = Path(_text(strings[-1]))
         fd = int(found[1])
         self._open.pop(fd, None)
-        if not path.is_relative_to(self.root) or "O_DIRECTORY" in arguments:
+        if not path.is_relative_to(self.root) or "O_DIRECTORY" in arguments or "O_TMPFILE" in arguments:
             return
         if path not in self._names:
             if "O_CREAT" not in arguments:

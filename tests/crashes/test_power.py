@@ -124,7 +124,7 @@ def spelled(text: str) -> str:
 
 
 def test_a_trace_is_read() -> None:
-    file, other = spelled("/own/a"), spelled("/own/b")
+    file, other, unnamed = spelled("/own/a"), spelled("/own/b"), spelled("/own/#7")
     lines = [
         f'1 openat(AT_FDCWD<{spelled("/")}>, "{file}", O_WRONLY|O_CREAT|O_EXCL, 0600) = 5<{file}>',
         f'1 write(5<{file}>, "{spelled("abc")}", 3) = 3',
@@ -137,6 +137,8 @@ def test_a_trace_is_read() -> None:
         f'1 link("{other}", "{file}") = -1 EEXIST (File exists)',
         f'1 unlink("{other}") = 0',
         f'1 unlink("{spelled("/elsewhere")}") = 0',
+        f'1 openat(AT_FDCWD<{spelled("/")}>, "{spelled("/own")}", O_RDWR|O_TMPFILE, 0600) = 5<{unnamed}>',
+        f'1 write(5<{unnamed}>, "{spelled("abc")}", 3) = 3',
         "1 sync() = 0",
     ]
     assert read("\n".join(lines), ROOT) == [
