@@ -3,14 +3,15 @@
 - The newest snapshot and the newest bundle behind it are asked for. A target without them was set back, or
   said that it kept what it did not: it is to begin again.
 - Wrapped keys that the state still has are asked for, and are stored again where they are gone.
-- Of the bundles behind the last snapshot, this process remembers the first seqs (8 bytes each), and looks
-  for them in a listing. One that is gone is a hole up to the next snapshot.
+- Of the bundles that were stored since the last look, this process remembers the first seqs (8 bytes each),
+  and looks for them in a listing. One that is gone is a hole up to the next snapshot.
 - Retention removes none of these. Packs are looked for by every snapshot itself.
 - What is gone is logged, and stays in `status` as the failed job `look TARGET` until a look finds all there.
 - Who may not list is told nothing.
 """
 
 from array import array
+from bisect import bisect_left
 
 from syncd.errors import StoreRefused
 from syncd.format.names import deltas_dir, deltas_name, epoch_name, snapshot_name
@@ -78,14 +79,19 @@ class LookBack:
         return [epoch_name(chain.generation, number) for number in gone]
 
     async def _holes(self, chain: Chain, snapshot: int) -> list[str]:
-        """Bundles behind the last snapshot that are gone; what is before it is forgotten."""
+        """Bundles behind the last snapshot that are gone, of those acknowledged since the last look."""
         if chain.generation != self._generation:
             return []
-        self._firsts = array("Q", (first for first in self._firsts if first > snapshot))
-        after = deltas_name(chain.generation, snapshot)
-        there = {info.name async for info in self._store.objects(deltas_dir(chain.generation), after=after)}
-        names = (deltas_name(chain.generation, first) for first in self._firsts)
-        return [name for name in names if name not in there]
+        wanted = array("Q", (first for first in self._firsts if first > snapshot))
+        there = bytearray(len(wanted))
+        if wanted:
+            after = deltas_name(chain.generation, wanted[0] - 1)
+            async for info in self._store.objects(deltas_dir(chain.generation), after=after):
+                place = bisect_left(wanted, info.name, key=lambda n: deltas_name(chain.generation, n))
+                if place < len(wanted) and info.name == deltas_name(chain.generation, wanted[place]):
+                    there[place] = 1
+        del self._firsts[: len(self._firsts)]
+        return [deltas_name(chain.generation, wanted[n]) for n, seen in enumerate(there) if not seen]
 
     async def _is_there(self, name: str) -> bool:
         return any([info.name == name async for info in self._store.objects(name)])

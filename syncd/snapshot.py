@@ -32,7 +32,6 @@ from syncd.format.names import (
     epochs_dir,
     pack_name,
     packs_dir,
-    parse_epoch,
     parse_pack_id,
     snapshot_name,
 )
@@ -268,15 +267,16 @@ class _Taking:
                 parse_pack_id(info.name): info.size
                 async for info in self._store.objects(packs_dir(generation))
             }
-            epochs = {parse_epoch(info.name) async for info in self._store.objects(epochs_dir(generation))}
+            epochs = {info.name async for info in self._store.objects(epochs_dir(generation))}
             going = await tombstoned_names(self._store)
         except StoreRefused:
             return frozenset(wanted) - base.keys()
-        epochs |= {number for number, _ in await self._replica.state.epochs(0)}  # they can be stored again
+        kept = await self._replica.state.epochs(0)  # these can be stored again
+        epochs |= {epoch_name(generation, number) for number, _ in kept}
         gone = frozenset(
             pack_id
             for pack_id, ref in wanted.items()
-            if there.get(pack_id) != ref.size or ref.epoch not in epochs
+            if there.get(pack_id) != ref.size or epoch_name(generation, ref.epoch) not in epochs
         )
         self._tell(generation, gone & base.keys())
         return gone | {pack_id for pack_id in wanted if pack_name(generation, pack_id) in going}
