@@ -8,14 +8,15 @@
 
 import tempfile
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
-from syncd.errors import ArchiveError
+from syncd.errors import ArchiveError, StateError
 from syncd.format.manifest import Manifest
 from syncd.model import Digest, page_hash
 
@@ -26,10 +27,15 @@ Records = npt.NDArray[np.void]
 
 
 class Tally:
-    """Filled pack by pack with `add`, asked snapshot by snapshot with `digest`. Close it when done."""
+    """Filled pack by pack with `add`, asked snapshot by snapshot with `digest`. Close it when done.
+
+    Raises StateError where the disk fails.
+    """
 
     def __init__(self, directory: Path | None = None) -> None:
-        self._file = tempfile.TemporaryFile(dir=directory)  # noqa: SIM115 - lives as long as the tally
+        self._directory = directory or Path(tempfile.gettempdir())
+        with self._disk():
+            self._file = tempfile.TemporaryFile(dir=directory)  # noqa: SIM115 - lives as long as the tally
         self._lock = threading.Lock()
         self._at: dict[bytes, tuple[int, int]] = {}
 
@@ -40,9 +46,10 @@ class Tally:
         for i, number in enumerate(numbers):
             image = view[i * page_size : (i + 1) * page_size]
             out += number.to_bytes(4) + page_hash(number, image).to_bytes(32)
-        with self._lock:
-            self._at[pack_id] = (self._file.seek(0, 2), len(out))
+        with self._lock, self._disk():
+            at = self._file.seek(0, 2)
             self._file.write(out)
+            self._at[pack_id] = (at, len(out))
 
     def digest(self, manifest: Manifest) -> Digest | None:
         """The sum over the snapshot's pages, None where a pack of it was not added.
@@ -67,9 +74,21 @@ class Tally:
         return Digest(total % (1 << 256))
 
     def _read(self, at: int, size: int) -> Records:
-        self._file.seek(at)
-        return np.frombuffer(self._file.read(size), dtype=_RECORD)
+        with self._disk():
+            self._file.seek(at)
+            return np.frombuffer(self._file.read(size), dtype=_RECORD)
 
     def close(self) -> None:
         """Let go of the file."""
-        self._file.close()
+        with suppress(OSError):  # what it could not write is wanted no more
+            self._file.close()
+
+    @contextmanager
+    def _disk(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as e:
+            raise StateError(
+                f"a temporary file in {self._directory} cannot be written or read: {e.strerror}",
+                hint="make room there, or name another directory in $TMPDIR",
+            ) from e

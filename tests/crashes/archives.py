@@ -2,8 +2,11 @@
 
 import asyncio
 import random
+import tempfile
 from pathlib import Path
 from typing import Final
+
+import pytest
 
 from syncd.contents import read_contents
 from syncd.destination import copy_shadow
@@ -141,14 +144,16 @@ async def _after_restore(world: World, left: World, end: End) -> list[str]:
 
 async def _look(world: World) -> None:
     store = world.store()
-    found = await verify(
-        store,
-        database=NAME,
-        verify_key=_VERIFY_KEY,
-        identity=IDENTITY,
-        sample=1.0,
-        rng=random.Random(1),
-    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tempfile, "tempdir", str(world.out))
+        found = await verify(
+            store,
+            database=NAME,
+            verify_key=_VERIFY_KEY,
+            identity=IDENTITY,
+            sample=1.0,
+            rng=random.Random(1),
+        )
     if found.findings:
         raise AssertionError(found.findings)
     await _drill(world, IDENTITY)

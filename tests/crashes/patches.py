@@ -203,7 +203,7 @@ def _fdopening(fuse: Fuse, function: Callable[..., IO[Any]]) -> Callable[..., IO
 
 def _temporary(fuse: Fuse, function: Callable[..., IO[Any]]) -> Callable[..., IO[Any]]:
     def made(*args: Any, **kwargs: Any) -> IO[Any]:
-        directory = os.fspath(kwargs.get("dir") or "")
+        directory = os.fspath(kwargs.get("dir") or tempfile.gettempdir())
         if fuse.name(directory) is None:
             return function(*args, **kwargs)
         return _file(os.open(directory, _TEMPORARY, 0o600), "w+b")
