@@ -207,12 +207,12 @@ class Shipper:
         target = await replica.state.target(self._target)
         cursor = target.cursor
         if cursor is None or target.snapshot is None or await replica.state.has_gap(cursor):
-            return await self._first_snapshot()
+            return await self._first_snapshot(target.given_up)
         waiting = await replica.state.outgoing(cursor, _BUNDLE_BYTES)
         if not waiting:
             return False
         if waiting[0].sealed.seq != cursor + 1:  # the outbox was trimmed a moment ago
-            return await self._first_snapshot()
+            return await self._first_snapshot(chain.seq - cursor)
         await ship_epochs(replica, self._target, self.store, chain.generation, self._standing)
         await self._ship_deltas(chain.generation, waiting)
         return True
@@ -249,8 +249,12 @@ class Shipper:
                     return taken
                 await self._changed.wait()  # in the middle of a large batch
 
-    async def _first_snapshot(self) -> bool:
-        """Begin with the whole database. False where the shadow is not at a boundary just now."""
+    async def _first_snapshot(self, given_up: int) -> bool:
+        """Begin with the whole database, or lead over deltas that were given up.
+
+        False where the shadow is not at a boundary just now.
+        """
+        reason = f"{given_up} deltas were given up" if given_up else "the target begins"
         async with self._snapshotting:
             taken = await take_snapshot(
                 self._replica,
@@ -258,7 +262,7 @@ class Shipper:
                 self.store,
                 self._standing,
                 first=True,
-                reason="the target begins",
+                reason=reason,
             )
             return taken is not None
 

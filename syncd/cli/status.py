@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -55,7 +56,7 @@ def run_status(config: Path | None, *, as_json: bool) -> None:
                     str(stored["seq"]) if stored else "-",
                     age_text(stored["age_ms"]) if stored else "-",
                     size_text(state["waiting_bytes"]),
-                    state["error"] or state["beside"],
+                    _trouble(state),
                 )
             )
         for job, outcome in database["jobs"].items():
@@ -138,7 +139,15 @@ def _target(target: TargetState, now_ms: int) -> dict[str, Any]:
         "error": target.error,
         "error_at": format_time(target.error_ms) if target.error_ms else None,
         "beside": target.beside,
+        "given_up": target.given_up,
     }
+
+
+def _trouble(target: Mapping[str, Any]) -> str:
+    """What the table says of a target in its last column."""
+    lost = target["given_up"]
+    given_up = f"{lost} deltas were given up, a snapshot will lead over them" if lost else ""
+    return "; ".join(filter(None, (target["error"] or target["beside"], given_up)))
 
 
 def _job(job: Job, now_ms: int) -> dict[str, Any]:

@@ -24,7 +24,9 @@ TARGETS_QUERY: Final = (
     "SELECT t.name, t.url, t.cursor, t.snapshot, t.stored, t.stored_ms, t.captured_ms, t.epoch, t.state,"
     " t.error, t.error_ms, t.delta_bytes,"
     " (SELECT coalesce(sum(size), 0) FROM delta d WHERE t.cursor IS NOT NULL AND d.seq > t.cursor),"
-    " t.head, t.head_object, t.beside"
+    " t.head, t.head_object, t.beside,"
+    " iif(coalesce((SELECT min(seq) FROM delta), (SELECT seq + 1 FROM chain)) > t.cursor + 1,"
+    " (SELECT seq FROM chain) - t.cursor, 0)"
     " FROM target t"
 )
 
@@ -84,7 +86,8 @@ class TargetState:
     is the newest complete one; `stored` the newest boundary that can be restored from there.
     `delta_bytes` were stored since that snapshot. `head` is the newest head that it acknowledged (see
     format.head), empty before that, and `head_object` the name of its object. `beside` says who else writes
-    there, in a generation of its own.
+    there, in a generation of its own. `given_up` deltas behind the cursor will not get there, since the
+    outbox was full and dropped the first of them: a snapshot will lead over them.
     """
 
     name: str
@@ -103,6 +106,7 @@ class TargetState:
     head: str = ""
     head_object: str = ""
     beside: str = ""
+    given_up: int = 0
 
 
 @dataclass(frozen=True, slots=True)
