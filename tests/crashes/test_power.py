@@ -11,6 +11,7 @@ import pytest
 
 from tests.crashes import power
 from tests.crashes.disk import Disk
+from tests.crashes.judge import Life
 from tests.crashes.syscalls import Cut, Gone, Made, Moved, Operation, Synced, Write, read
 from tests.e2e import trace
 
@@ -21,11 +22,11 @@ pytestmark = pytest.mark.skipif(trace.is_missing(), reason="strace is not instal
 
 
 @pytest.fixture(scope="module")
-def life(lasting_room: Path) -> power.Life:
+def life(lasting_room: Path) -> Life:
     return power.record(lasting_room)
 
 
-def test_what_was_acknowledged_survives(life: power.Life) -> None:
+def test_what_was_acknowledged_survives(life: Life) -> None:
     _, wrong = power.campaign(life, seed=1, cases=CASES)
     assert wrong == []
 
@@ -39,11 +40,9 @@ def test_what_was_acknowledged_survives(life: power.Life) -> None:
     ],
     ids=["of directories", "of one directory", "of files"],
 )
-def test_it_sees_syncs_that_are_missing(
-    life: power.Life, forgotten: Callable[[int | Path | None], bool]
-) -> None:
+def test_it_sees_syncs_that_are_missing(life: Life, forgotten: Callable[[int | Path | None], bool]) -> None:
     kept = [each for each in life.operations if not isinstance(each, Synced) or not forgotten(each.what)]
-    careless = power.Life(life.directory, kept, life.identity)
+    careless = Life(life.directory, kept, life.identity)
     _, wrong = power.campaign(careless, seed=1, cases=8)
     assert wrong
 
