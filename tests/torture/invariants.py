@@ -34,7 +34,14 @@ _SURELY: Final = 2  # commits
 _MOST_MB: Final = 400.0
 _MOST_FILES: Final = 120
 _TROUBLE: Final = frozenset(
-    {Event.STATE_FAILED, Event.TARGET_CONFLICTED, Event.TARGET_REFUSED, Event.TARGET_ROLLED_BACK}
+    {
+        Event.STATE_FAILED,
+        Event.TARGET_CONFLICTED,
+        Event.TARGET_REFUSED,
+        Event.TARGET_ROLLED_BACK,
+        Event.TARGET_LOST,
+    }
+    | {Event.DATABASE_FAILED}
     | {Event.DRILL_FAILED, Event.SOURCE_CORRUPT, Event.PRUNE_STOPPED}
 )
 
@@ -135,6 +142,8 @@ class Watch:
         self.text = json.dumps(report)
         self.loud = report["daemon"] != "running" or _is_loud(status)
         self._note(status)
+        waiting = max((t["waiting_bytes"] for t in status["targets"].values()), default=0)
+        world.record.measure(f"MB waiting, of {world.profile.outbox}", waiting / 1e6)
         captured = status["captured"] or {}
         self.captured = (status["generation"] or "", captured.get("seq", -1))
         seen = (

@@ -39,6 +39,15 @@ class Outage(NetworkFault):
     seconds = (12.0, 40.0)
 
 
+class Overflow(NetworkFault):
+    """An outage, and more is written than the outbox may hold: what hours do, in a minute."""
+
+    settings: ClassVar[dict[str, object]] = {"outage": True}
+    words: ClassVar[Words] = ("connect", "unreachable")
+    seconds = (30.0, 40.0)
+    style = "bulk"
+
+
 class Hang(NetworkFault):
     """Requests are taken and never answered."""
 
@@ -112,6 +121,6 @@ class LostPuts(NetworkFault):
 
 
 NETWORK: Final = (
-    *(Outage, Hang, Resets, Storm503, Storm, Latency, Narrow),
+    *(Outage, Overflow, Hang, Resets, Storm503, Storm, Latency, Narrow),
     *(LostAnswers, HeldAnswers, CutAnswers, StaleListings, LostPuts),
 )

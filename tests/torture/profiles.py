@@ -30,7 +30,7 @@ PROFILES: Final = {
         Profile("disk", local.DISK),
         Profile("source", local.SOURCE),
         Profile("state", (*local.STATE, twins.Copied)),
-        Profile("network", network.NETWORK, stores=("s3",)),
+        Profile("network", network.NETWORK, stores=("s3",), outbox="4MiB"),
         Profile(
             "bulk",
             (local.Killed, local.DiskFull),

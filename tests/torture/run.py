@@ -31,7 +31,9 @@ _START_SECONDS: Final = 60.0
 _LEVEL_SECONDS: Final = 90.0
 _GOES_ON_SECONDS: Final = 4.0
 _LOST_SECONDS: Final = 150.0  # the next snapshot, or drill, looks
+_FOUND: Final = frozenset({Event.TARGET_ROLLED_BACK, Event.TARGET_LOST})
 _OLDER: Final = 3
+_AROUND_SECONDS: Final = 12.0  # what a fault takes besides its own time
 _COMPARE_EVERY: Final = 3
 _QUIET_SECONDS: Final = 1.5
 _IDLE_SECONDS: Final = 5.0
@@ -63,12 +65,10 @@ class Run:
             if world.until(lambda: bool(world.watch.noted), _START_SECONDS) is None:
                 self._record.blame(f"nothing was stored within {_START_SECONDS:.0f} s of the start")
                 return
-            for number, kind in enumerate(self._kinds(), 1):
+            for number, kind in enumerate(self._kinds(end), 1):
                 self._one(kind)
                 if number % _COMPARE_EVERY == 0:
                     self._compare()
-                if time.monotonic() >= end:
-                    break
             self._compare()
             self._idle()
             self._check(world.watch.noted)
@@ -78,13 +78,23 @@ class Run:
         for what, value in world.application.worst.items():
             self._record.measure(f"application: {what}", value)
 
-    def _kinds(self) -> Iterator[type[Fault]]:
-        """Each kind once in every round, in an order of its own."""
-        while True:
-            possible = [kind for kind in self._profile.faults if kind.possible(self._world)]
-            left = {kind.name() for kind in self._profile.faults} - {kind.name() for kind in possible}
-            self._record.skipped |= left
-            yield from self._rng.sample(possible, len(possible))
+    def _kinds(self, end: float) -> Iterator[type[Fault]]:
+        """Each kind once in every round, in an order of its own; what does not end in time is left out.
+
+        The first one always comes.
+        """
+        possible = [kind for kind in self._profile.faults if kind.possible(self._world)]
+        names = {kind.name() for kind in possible}
+        self._record.skipped |= {kind.name() for kind in self._profile.faults} - names
+        first = True
+        while time.monotonic() < end:
+            for kind in self._rng.sample(possible, len(possible)):
+                lasts = _AROUND_SECONDS + kind.seconds[1] + (_LOST_SECONDS if kind.loses else 0.0)
+                if first or time.monotonic() + lasts < end:
+                    yield kind
+                first = False
+            if time.monotonic() + _AROUND_SECONDS + min(kind.seconds[1] for kind in possible) > end:
+                return
 
     def _one(self, kind: type[Fault]) -> None:
         world, rng = self._world, self._rng
@@ -150,16 +160,20 @@ class Run:
         if not world.proxy.counts()["lost"]:
             return
 
-        def found() -> bool:
-            return any(line.get("event") == Event.TARGET_ROLLED_BACK for line in world.lines[since:])
-
-        seconds = world.until(found, _LOST_SECONDS)
-        if seconds is None:
+        if not (
+            self._hear(_FOUND, since) and self._hear(frozenset({Event.SNAPSHOT_STORED}), len(world.lines))
+        ):
             self._record.blame(f"what was lost during {fault.name()} was not found: {world.watch.brief}")
-        else:
-            slowest(self._record.told, fault.name(), seconds)
         self._await_progress(fault)
         del world.watch.noted[noted:-1]
+
+    def _hear(self, events: frozenset[Event], since: int) -> bool:
+        """Whether one of them is logged in time, behind so many lines."""
+        lines = self._world.lines
+        seconds = self._world.until(
+            lambda: any(line.get("event") in events for line in lines[since:]), _LOST_SECONDS
+        )
+        return seconds is not None
 
     def _some(self) -> list[tuple[str, int]]:
         noted = self._world.watch.noted
