@@ -8,6 +8,7 @@
 
 import fcntl
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from typing import Final
 
 _ABANDONED_SECONDS: Final = 60
 _PARTIAL: Final = ".partial"
+_RANDOM: Final = "[a-z0-9_]{8}"  # what tempfile puts between prefix and suffix
 
 
 def sync_directory(path: Path) -> None:
@@ -83,10 +85,10 @@ def lock(descriptor: int) -> None:
 def abandoned(new: Path, *, prefix: str, suffix: str = "") -> list[Path]:
     """What is beside `new`, which was just made and says what time it is, and has no process any more."""
     oldest = new.stat().st_mtime - _ABANDONED_SECONDS
-    found = [
-        path for path in new.parent.iterdir() if path.name.startswith(prefix) and path.name.endswith(suffix)
+    ours = re.compile(f"{re.escape(prefix)}{_RANDOM}{re.escape(suffix)}")
+    return [
+        path for path in new.parent.iterdir() if ours.fullmatch(path.name) and _is_abandoned(path, oldest)
     ]
-    return [path for path in found if _is_abandoned(path, oldest)]
 
 
 def _is_abandoned(path: Path, oldest: float) -> bool:

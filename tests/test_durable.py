@@ -85,8 +85,16 @@ def test_new_directories_are_in_theirs(tmp_path: Path, steps: list[str]) -> None
 
 
 def test_what_a_killed_process_left_goes_and_nothing_else(tmp_path: Path) -> None:
-    left, young, held = (tmp_path / f".chat.db.{word}.partial" for word in ("left", "young", "held"))
-    others = [tmp_path / name for name in (".chat.db.left", ".other.db.left.partial", "chat.db")]
+    left, young, held = (tmp_path / f".chat.db.{word}_000.partial" for word in ("left", "soon", "held"))
+    others = [
+        tmp_path / name
+        for name in (
+            ".chat.db.left_000",
+            ".chat.db.of-the-user.partial",
+            ".other.db.left_000.partial",
+            "chat.db",
+        )
+    ]
     for path in (left, held, young, *others):
         path.touch()
     for path in (left, held, *others):
@@ -107,7 +115,9 @@ def test_two_at_once_leave_each_other_alone(tmp_path: Path) -> None:
 
 
 def test_directories_that_killed_processes_left_go_with_all_in_them(tmp_path: Path) -> None:
-    left, held, other = (tmp_path / name for name in ("drill-left", "drill-held", "other"))
+    left, held, other = (
+        tmp_path / name for name in ("drill-left_000", "drill-held_000", "drill-of-the-user")
+    )
     for path in (left, held, other):
         path.mkdir()
         (path / "file").touch()

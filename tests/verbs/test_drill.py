@@ -308,7 +308,7 @@ async def test_cancelled_at_any_call_it_leaves_nothing(room: Room, identity: Ide
 
 
 async def test_what_a_killed_drill_left_goes(room: Room) -> None:
-    left = room.scratch / "syncd-drill-killed"
+    left = room.scratch / "syncd-drill-killed_0"
     left.mkdir()
     (left / "restored.db").write_bytes(b"half")
     then = left.stat().st_mtime - 3600
