@@ -93,7 +93,7 @@ def _restored(directory: Path, url: str, endpoint_url: str, to: Path) -> dict[st
             )
         )
     )
-    command = [str(Path(sys.executable).with_name("syncd")), "restore", "--archive", url, "--to", str(to)]
+    command = [sys.executable, "-m", "syncd.cli", "restore", "--archive", url, "--to", str(to)]
     command += ["--identity", str(kit), "--passphrase-file", str(passphrase)]
     return timed([*command, *(("--endpoint-url", endpoint_url) if endpoint_url else ())])
 

@@ -91,6 +91,7 @@ def _steady(rate: float, seconds: float, bytes_bound: float, *more: Measure) -> 
             Measure("writer_p99_us", "writer p99, ms", scale=1000),
             Measure("cpu_percent", "CPU, % of a core", 2.0 if rate == _USUAL else None),
             Measure("peak_mb", "peak RSS, MB", 110 if rate == _USUAL else None, Of.OWN, digits=0),
+            Measure("comparisons", "log lost, compared", digits=0),
             Measure("restore_seconds", "restore, s"),
             *more,
         ),

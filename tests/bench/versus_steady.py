@@ -57,6 +57,7 @@ def steady(tool: Tool, *, rate: float, seconds: float) -> Record:
             after = tool.usage()
             record = _writer(wrote) | _traffic(tool, began, ended, wrote.transactions)
             record |= _lag(tool.stored(commits), commits) | _usage(before, after, ended - began)
+            record["comparisons"] = tool.comparisons()
             record["cpu_seconds_while_writing"] = after_writing.cpu_seconds - before.cpu_seconds
             tool.stop()
             record |= restored(tool)

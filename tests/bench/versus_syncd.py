@@ -3,7 +3,6 @@
 import re
 from bisect import bisect_left
 from collections.abc import Sequence
-from itertools import accumulate
 from pathlib import Path
 
 from typing_extensions import override
@@ -58,13 +57,11 @@ class Syncd(Tool):
 
     @override
     def mark(self) -> None:
-        self._marked = len(self.daemon.of(Event.DELTA_SEALED))
+        self._marked = len(self.daemon.of(Event.DELTA_SEALED, Event.FRAMES_LOST))
 
     @override
     def stored(self, commits: Sequence[Commit]) -> list[tuple[float, int]]:
-        sealed = self.daemon.of(Event.DELTA_SEALED)[self._marked :]
-        seqs = [line["seq"] for line in sealed]
-        counts = [0, *accumulate(line["commits"] for line in sealed)]
+        seqs, counts = self._counted()
         bundles = {line["first_seq"]: line["last_seq"] for line in self.daemon.of(Event.DELTAS_STORED)}
         moments = []
         for request in self.meter.requests():
@@ -73,6 +70,21 @@ class Syncd(Tool):
                 last = bundles.get(int(name, 16), -1)
                 moments.append((request.at, counts[bisect_left(seqs, last + 1)]))
         return moments
+
+    def _counted(self) -> tuple[list[int], list[int]]:
+        """Seqs of the deltas since `mark`, and how many commits there are before each and after the last.
+
+        Commits that were counted but not read are in the comparison that follows, so in the next delta.
+        """
+        seqs, counts, unread = [], [0], 0
+        for line in self.daemon.of(Event.DELTA_SEALED, Event.FRAMES_LOST)[self._marked :]:
+            if line["event"] == Event.FRAMES_LOST:
+                unread += line["counted"] - line["read"]
+                continue
+            seqs.append(line["seq"])
+            counts.append(counts[-1] + line["commits"] + unread)
+            unread = 0
+        return seqs, counts
 
     def _is_own(self, folder: str) -> bool:
         return not self.place.meter or folder.startswith(f"{self.directory.name}/")
@@ -86,6 +98,10 @@ class Syncd(Tool):
         done = self.rig.run("snapshot", NAME, "--config", str(self.rig.config), "--json")
         if done.returncode:
             raise RuntimeError(done.stderr)
+
+    @override
+    def comparisons(self) -> int:
+        return len(self.daemon.of(Event.FRAMES_LOST))
 
     @override
     def snapshot_seconds(self) -> float:

@@ -22,6 +22,7 @@ from tests.campaigns.rig import Depot, Usage, open_depot, usage_of
 
 PATIENCE = 900.0
 _LOOK = 0.05
+_STORED = 180.0
 _T = TypeVar("_T")
 
 
@@ -126,6 +127,10 @@ class Tool(ABC):
     def snapshot(self) -> None:
         """Take a full snapshot now, and wait until it is stored."""
 
+    def comparisons(self) -> int:
+        """How often it lost sight of the log, and had to look at the whole database."""
+        return 0
+
     def snapshot_seconds(self) -> float:
         """What the first snapshot took by itself; 0.0 where that is not known."""
         return 0.0
@@ -147,12 +152,12 @@ class Tool(ABC):
         def when() -> float | None:
             return next((at for at, count in self.stored(commits) if count >= len(commits)), None)
 
-        return wait_for(when, f"{self.name} did not store {len(commits)} commits")
+        return wait_for(when, f"{self.name} did not store {len(commits)} commits", _STORED)
 
 
-def wait_for(ask: Callable[[], _T | None], complaint: str) -> _T:
+def wait_for(ask: Callable[[], _T | None], complaint: str, patience: float = PATIENCE) -> _T:
     """What `ask` gives as soon as that is not None. Raises TimeoutError with the complaint."""
-    end = time.monotonic() + PATIENCE
+    end = time.monotonic() + patience
     while (answer := ask()) is None:
         if time.monotonic() > end:
             raise TimeoutError(complaint)

@@ -258,10 +258,10 @@ class Daemon:
                 self._news.wait(min(left, 0.2))
         return True
 
-    def of(self, event: Event) -> list[dict[str, Any]]:
-        """The lines of one event so far."""
+    def of(self, *events: Event) -> list[dict[str, Any]]:
+        """The lines of these events so far."""
         with self._news:
-            return [line for line in self.lines if line.get("event") == event]
+            return [line for line in self.lines if line.get("event") in events]
 
     def usage(self) -> Usage:
         """CPU and memory so far; the process must live."""
