@@ -64,7 +64,7 @@ class Shipper:
         delta_share: `snapshot_due` is set when deltas since the last snapshot exceed this share of the
             database's size; 0 is never.
         heartbeat: seconds without a shipment after which a heartbeat is stored; 0 is never.
-        listing: the same as `store`, for a role that may list; only to take it over.
+        listing: the same as `store`, for a role that may list: to look back, and to take it over.
     """
 
     def __init__(
@@ -90,10 +90,12 @@ class Shipper:
             log=replica.log,
             place=place_of(replica.shadow.path.parent),
         )
-        self._listing = listing
+        self._listing = (
+            self.store if listing is None else WatchedStore(listing, self._note_slow, _SLOW_SECONDS)
+        )
         self._taken_over = asyncio.Event()
         self._probed = False
-        self._lookback = LookBack(replica, target, self.store)
+        self._lookback = LookBack(replica, target, self._listing)
         self._look_at = 0.0
         self._failed = False
         self._delta_share = delta_share
@@ -171,9 +173,7 @@ class Shipper:
 
         Raises StoreError, ArchiveClaimed.
         """
-        taken = await take_over(
-            self._replica, self._target, self.store, self._standing, self._listing or self.store
-        )
+        taken = await take_over(self._replica, self._target, self.store, self._standing, self._listing)
         self._taken_over.set()
         self._wake.set()
         return taken

@@ -11,6 +11,7 @@ from syncd.replica import Replica
 from syncd.ship import Shipper
 from syncd.store.memory import Held
 from tests.support.faultstore import Fault, FaultStore
+from tests.support.limits import LimitedStore
 from tests.verbs.bench import ROW, Bench, stop
 
 DAY = 24 * 3600.0
@@ -174,3 +175,20 @@ async def test_a_hole_has_a_snapshot_taken(bench: Bench) -> None:
         assert shipper.snapshot_due.is_set()
         await shipper.snapshot("it is due")
         assert not shipper.snapshot_due.is_set()
+
+
+async def test_who_may_not_list_looks_with_the_credentials_of_who_may(bench: Bench) -> None:
+    async with bench.replica() as replica:
+        shipper = Shipper(
+            replica,
+            "main",
+            LimitedStore(bench.held, bench.clock, read=lambda name: "/packs/" not in name),
+            listing=bench.store(),
+        )
+        await bench.capture(replica)
+        await shipper.ship()
+        await advance(bench, replica, shipper)
+        del bench.held[names(bench, "deltas")[-1]]
+        bench.clock.advance(3600)
+        await advance(bench, replica, shipper)
+        assert len(bench.log.of(Event.TARGET_ROLLED_BACK)) == 1
