@@ -77,7 +77,7 @@ def show(record: Record, seed: int) -> None:
     rows: list[tuple[object, ...]] = [
         ("minutes", record.seconds / 60),
         ("faults", record.faults.total()),
-        ("kinds left out on this machine or store", ", ".join(sorted(record.skipped)) or "none"),
+        ("kinds left out on this machine", ", ".join(sorted(record.skipped)) or "none"),
         ("commits of the application", record.commits),
         ("positions shown as stored", record.positions),
         ("restores, each checked", record.restores),
