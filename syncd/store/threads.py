@@ -1,13 +1,16 @@
 """System calls of a file system that may hang, in threads, each with a deadline.
 
 - Nothing can end a thread that waits for a dead file system. Its call fails at the deadline; the thread
-  is left behind, and what it still does counts for nothing.
+  is left behind, and what it still does counts for nothing. Neither the loop nor the process waits for it
+  at the end, as they would for a thread of an executor.
 - Once `_MOST` of them are left behind, further calls fail at once, until one of them returns: a file system
   that hangs for days takes a few threads, not all.
 """
 
 import asyncio
+import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Final, TypeVar
 
 from syncd.errors import StoreUnavailable
@@ -28,7 +31,7 @@ class Threads:
         """What `work` returns or raises; StoreUnavailable at the deadline, `extra` seconds later."""
         if len(self._left) >= _MOST:
             raise StoreUnavailable(f"{self._where}: {what}: the file system hangs")
-        future = asyncio.get_running_loop().run_in_executor(None, work)
+        future = _begin(work)
         try:
             await asyncio.wait([future], timeout=self._seconds + extra)
         finally:
@@ -43,3 +46,23 @@ class Threads:
         self._left.discard(future)
         if not future.cancelled():
             future.exception()  # what became of it matters to nobody now
+
+
+def _begin(work: Callable[[], _T]) -> asyncio.Future[_T]:
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[_T] = loop.create_future()
+
+    def call() -> None:
+        try:
+            result = work()
+        except BaseException as error:  # noqa: BLE001 -- it is the caller's
+            settle(future.set_exception, error)
+        else:
+            settle(future.set_result, result)
+
+    def settle(how: Callable[..., None], what: object) -> None:
+        with suppress(RuntimeError):  # the loop has ended meanwhile
+            loop.call_soon_threadsafe(how, what)
+
+    threading.Thread(target=call, name="store", daemon=True).start()
+    return future

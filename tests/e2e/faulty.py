@@ -14,7 +14,7 @@ from tests.e2e.support import Site
 from tests.support.servers import BUCKET, S3Server, s3_environ
 from tests.torture.proxy import ProxyProcess, proxied
 
-TOLD_WITHIN = 10.0  # seconds
+TOLD_WITHIN = 20.0  # seconds; 10 where nothing else runs, while a request may take 60
 
 
 @dataclass(slots=True)

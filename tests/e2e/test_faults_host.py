@@ -91,8 +91,9 @@ def test_a_state_that_is_set_back(application: Application, quick: Zygote) -> No
     shutil.rmtree(site.state_dir)
     shutil.copytree(older, site.state_dir)
     application.post("nor this")
-    stopwatch = Stopwatch()
     with running(site.config) as daemon:
+        told(daemon, "daemon.started")
+        stopwatch = Stopwatch()
         told(daemon, "target.conflicted")
         stopwatch.assert_within(TOLD_WITHIN, "telling it")
         assert_goes_on(application, quick)
@@ -151,8 +152,9 @@ def test_an_archive_that_is_set_back(application: Application, quick: Zygote) ->
         assert daemon.end().code == 0
     shutil.rmtree(site.archive)
     older.rename(site.archive)
-    stopwatch = Stopwatch()
     with running(site.config) as daemon:
+        told(daemon, "daemon.started")
+        stopwatch = Stopwatch()
         told(daemon, "target.rolled_back")
         job = poll(lambda: status_of(site, quick)["jobs"].get("look local"), "status says so")
         stopwatch.assert_within(TOLD_WITHIN, "telling it")

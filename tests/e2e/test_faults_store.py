@@ -10,7 +10,7 @@ import pytest
 
 from tests.e2e.application import Application
 from tests.e2e.faulty import TOLD_WITHIN, Faulty, Stopwatch, faulty, told
-from tests.e2e.process import Zygote, poll, running, succeeded
+from tests.e2e.process import Zygote, assert_refused, poll, running, succeeded, syncd
 from tests.support.servers import ACCESS_KEY, SECRET_KEY, S3Server
 
 
@@ -64,8 +64,9 @@ def test_credentials_that_are_refused(site: Faulty, tmp_path: Path) -> None:
     write_credentials(file, "wrong")
     site.env = {name: value for name, value in site.env.items() if "KEY" not in name}
     site.env["AWS_SHARED_CREDENTIALS_FILE"] = str(file)
-    stopwatch = Stopwatch()
     with site.running() as daemon:
+        told(daemon, "daemon.started")
+        stopwatch = Stopwatch()
         told(daemon, "target.failed", "the secret does not belong to the access key", "check the access key")
         poll(lambda: "the secret does not belong" in site.target()["error"], "status says so")
         stopwatch.assert_within(TOLD_WITHIN, "telling it")
@@ -143,8 +144,9 @@ def test_a_file_system_that_hangs(site: Faulty, application: Application, quick:
         "stuck": f'url = "{stuck.as_uri()}"',
     }
     site.site.configure()
-    stopwatch = Stopwatch()
     with running(site.site.config) as daemon:
+        told(daemon, "daemon.started")
+        stopwatch = Stopwatch()
         told(daemon, "target.slow", "stuck")
         targets = poll(lambda: (t := site.status()["targets"])["stuck"]["state"] == "slow" and t, "status")
         stopwatch.assert_within(TOLD_WITHIN, "telling it")
@@ -155,3 +157,19 @@ def test_a_file_system_that_hangs(site: Faulty, application: Application, quick:
         assert daemon.end().code == 0
         stopwatch.assert_within(TOLD_WITHIN, "the end")
     assert application.restored(quick) == application.truth().read_bytes()
+
+
+def test_commands_on_a_file_system_that_hangs(application: Application, quick: Zygote) -> None:
+    site, hangs = application.site, "no answer from the file system in time"
+    site.targets = {"local": f'url = "{site.archive.as_uri()}"\ntimeout = "1s"'}
+    site.configure()
+    succeeded(quick("run", "--once", "--config", site.config))
+    (epoch,) = site.archive.rglob("epochs/*")
+    epoch.unlink()
+    os.mkfifo(epoch)
+    options = ("chat", "--config", site.config)
+    restored = syncd("restore", *options, "--to", application.scratch / "x.db", *site.kit_options)
+    assert_refused(restored, 13, hangs)
+    verified = syncd("verify", *options)
+    assert verified.code == 15
+    assert hangs in verified.out

@@ -90,3 +90,22 @@ async def test_a_failure_that_nobody_waits_for_any_more_is_not_told(monkeypatch:
     await asyncio.sleep(0)
     gc.collect()
     assert told == []
+
+
+def test_the_loop_does_not_wait_for_a_call_that_hangs() -> None:
+    threads: list[threading.Thread] = []
+    hung = threading.Event()
+
+    def hang() -> None:
+        threads.append(threading.current_thread())
+        hung.wait()
+
+    async def use() -> None:
+        with pytest.raises(StoreUnavailable):
+            await Threads("file:///x", 0.01).run("get a", hang)
+
+    asyncio.run(use())
+    (left,) = threads
+    assert left.is_alive()
+    hung.set()
+    left.join()
