@@ -98,7 +98,7 @@ class Fuse:
     With `what`, only points of that text are counted for that.
 
     `before` is the directory as it was at first, all of it durable. `interrupts`: there is no loop, a
-    cancellation is an interrupt.
+    cancellation is an interrupt. An outage `lasts` for so many points.
     """
 
     def __init__(
@@ -111,6 +111,7 @@ class Fuse:
         end: End = End.FAIL,
         what: str = "",
         interrupts: bool = False,
+        lasts: int | None = None,
     ) -> None:
         self.points: list[Point] = []
         self.burnt: Point | None = None
@@ -121,6 +122,7 @@ class Fuse:
         self._prefix = f"{directory}/"
         self._at, self._end, self._what, self._interrupts = at, end, what, interrupts
         self._counted = 0
+        self._lasts, self._since = lasts, 0
         self._synced: dict[str, bytes] = {}
         self._lock = threading.RLock()
         self._quiet = threading.local()
@@ -173,16 +175,19 @@ class Fuse:
             self._counted += counts
             now = counts and self._counted == self._at and self._end in point.ends()
             if now:
-                self.burnt = point
+                self.burnt, self._since = point, len(self.points)
                 if self._end in DEATHS:
                     self._die(tear)
-            lasting = self.burnt is not None and self._end is End.OUTAGE
+            lasting = self.burnt is not None and self._end is End.OUTAGE and not self._is_over()
         if now and self._end is End.CANCEL:
             self._cancel()
         elif (now and self._end is End.FAIL) or (lasting and self._suffers(point)):
             if drop is not None:
                 drop()
             raise point.failure()
+
+    def _is_over(self) -> bool:
+        return self._lasts is not None and len(self.points) - self._since >= self._lasts
 
     def _suffers(self, point: Point) -> bool:
         assert self.burnt is not None

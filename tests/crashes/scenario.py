@@ -17,8 +17,8 @@ from syncd import replicate, snapshot
 from syncd.errors import SyncdError
 from syncd.state import database
 from tests.crashes.patches import installed
-from tests.crashes.points import Died, End, Fuse, Interrupted, Point
-from tests.crashes.world import World, age, claims, goes_on
+from tests.crashes.points import DEATHS, Died, End, Fuse, Interrupted, Point
+from tests.crashes.world import Claims, World, age, claims, goes_on
 
 _SECONDS: Final = 60.0
 _THREADS: Final = 8
@@ -33,7 +33,7 @@ class Scenario:
     """One verb, or a few.
 
     `after` looks at what lies there right after the end, then a fresh process goes on in any case. `plain`
-    code has no loop, and runs in a thread.
+    code has no loop, and runs in a thread. An outage lasts for so many points; None is to the end.
     """
 
     name: str
@@ -41,6 +41,7 @@ class Scenario:
     act: Callable[[World], Awaitable[None]]
     after: Callable[[World, World, End], Awaitable[list[str]]] = _check
     plain: bool = False
+    lasts: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,22 +86,21 @@ class Stage:
             end=end,
             what=what,
             interrupts=self._scenario.plain,
+            lasts=self._scenario.lasts,
         )
         try:
             with small():
-                wrong = await self._run(world, fuse)
+                wrong = await self._run(world, fuse, end)
                 left = world.at(fuse.left if fuse.left.exists() else directory)
                 claimed = claims(world, left)
                 age(left.directory)
-                wrong += await self._judge(world, left, end)
-                if not wrong:
-                    wrong += await goes_on(left, claimed)
+                wrong += [] if wrong else await self._judge(world, left, claimed, end)
         finally:
             for each in ("now", "left", "now-fold", "left-fold"):
                 shutil.rmtree(self._directory / each, ignore_errors=True)
         return Case(tuple(fuse.points), fuse.burnt, tuple(wrong + fuse.wrong))
 
-    async def _run(self, world: World, fuse: Fuse) -> list[str]:
+    async def _run(self, world: World, fuse: Fuse, end: End) -> list[str]:
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(partial(_note, fuse))
         with installed(fuse), ThreadPoolExecutor(_THREADS) as threads:  # at its end all calls have ended
@@ -115,8 +115,13 @@ class Stage:
             return ["it hangs"]
         if task.cancelled():
             return [] if fuse.burnt else ["it was cancelled by nobody"]
+        if fuse.burnt and end in DEATHS:
+            task.exception()  # of a process that is no more
+            return []
         match task.exception():
-            case None | SyncdError() | Died():
+            case None:
+                return []
+            case SyncdError() if fuse.burnt:
                 return []
             case error:
                 return [f"{type(error).__name__} reached the surface: {error}, {_where(error)}"]
@@ -127,9 +132,9 @@ class Stage:
         except Interrupted:
             raise asyncio.CancelledError from None
 
-    async def _judge(self, world: World, left: World, end: End) -> list[str]:
+    async def _judge(self, world: World, left: World, claimed: Claims, end: End) -> list[str]:
         try:
-            return await self._scenario.after(world, left, end)
+            return await self._scenario.after(world, left, end) or await goes_on(left, claimed)
         except SyncdError as e:
             return [f"afterwards: {e}"]
 
@@ -143,7 +148,7 @@ def _where(error: BaseException) -> str:
 def _note(fuse: Fuse, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
     """What nobody waited for."""
     error = context.get("exception")
-    if not isinstance(error, Died):
+    if not isinstance(error, Died | BaseExceptionGroup):
         fuse.wrong.append(f"{context['message']}: {error!r}")
 
 

@@ -1,5 +1,5 @@
 """All scenarios."""
 
-from tests.crashes import archives, files, verbs
+from tests.crashes import archives, files, service, verbs
 
-SCENARIOS = (*verbs.SCENARIOS, *archives.SCENARIOS, *files.SCENARIOS)
+SCENARIOS = (*verbs.SCENARIOS, *archives.SCENARIOS, *files.SCENARIOS, *service.SCENARIOS)

@@ -69,10 +69,15 @@ class World(Bench):
         assert isinstance(store, PointedStore)
         return store
 
+    def place(self, state: str, target: str) -> None:
+        """Where the state and the target are, from the directory on."""
+        self.state, self.target = self.directory / state, self.directory / target
+
     def at(self, directory: Path) -> "World":
         """The same, with the files that lie there; what was logged so far is of no account."""
         world = World(directory)
         world.before = self.before
+        world.place(*(str(each.relative_to(self.directory)) for each in (self.state, self.target)))
         world.clock.ms, world.clock.seconds = self.clock.ms, self.clock.seconds
         world.truth.update(self.truth)
         return world
