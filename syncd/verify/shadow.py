@@ -12,7 +12,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -86,7 +86,8 @@ def _copy_file(directory: Path, size: int) -> Iterator[tuple[int, Path]]:
         yield fd, path
     finally:
         os.close(fd)
-        path.unlink(missing_ok=True)
+        with suppress(OSError):  # the next check removes it
+            path.unlink(missing_ok=True)
 
 
 async def _copy(view: View, fd: int) -> None:
