@@ -21,25 +21,16 @@ from typing import Final
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, wait_random_exponential
 
-from syncd.archive import read_bundle, sign_bundle
 from syncd.beats import Beats
 from syncd.claims import Standing, place_of
-from syncd.errors import (
-    ArchiveClaimed,
-    ArchiveError,
-    ConflictError,
-    ObjectExists,
-    StateError,
-    StoreError,
-    SyncdError,
-)
-from syncd.format.bundle import Bundle
+from syncd.errors import ArchiveClaimed, ConflictError, StateError, StoreError, SyncdError
 from syncd.format.head import Head
 from syncd.format.names import deltas_name
 from syncd.log import Event
 from syncd.lookback import LookBack
 from syncd.replica import Replica
-from syncd.snapshot import Snapshot, conflict, read_back, ship_epochs, take_snapshot
+from syncd.shipment import put_deltas
+from syncd.snapshot import Snapshot, ship_epochs, take_snapshot
 from syncd.state import CLAIMED, CONFLICT, Outgoing, Stored
 from syncd.store.base import Store
 from syncd.store.probe import probe
@@ -270,22 +261,13 @@ class Shipper:
         replica = self._replica
         started = replica.clock.monotonic()
         first = waiting[0].sealed.seq
-        name = deltas_name(generation, first)
-        sealed = tuple(delta.sealed for delta in waiting)
-        bundle = Bundle(replica.name, generation, waiting[-1].last_ms, sealed)
-        raw = sign_bundle(replica.sealing.signing_key, bundle)
-        try:
-            await self.store.put(name, raw)
-        except ObjectExists as e:
-            raw = await read_back(self.store, name)
-            count = self._already_there(raw, bundle, e)
-            if not count:
-                raise await self._standing.closed() from e
-            waiting = waiting[:count]
+        waiting, raw = await put_deltas(replica, self.store, self._standing, generation, waiting)
         now_ms = replica.clock.now_ms()
         head = Head.of(generation, waiting[-1].sealed.seq, raw)
         self._lookback.acknowledged(generation, first)
-        await replica.state.stored(self._target, waiting, now_ms, Stored(name, head))
+        await replica.state.stored(
+            self._target, waiting, now_ms, Stored(deltas_name(generation, first), head)
+        )
         if replica.chain is not None and head.seq == replica.chain.seq:
             replica.arrived()
         replica.log(
@@ -297,26 +279,6 @@ class Shipper:
             lag_ms=max(0, now_ms - waiting[0].first_ms),
             duration_ms=round((replica.clock.monotonic() - started) * 1000),
         )
-
-    def _already_there(self, raw: bytes, mine: Bundle, e: ObjectExists) -> int:
-        """Our own deltas, from a shipment whose answer was lost: how many of those that wait now.
-
-        None where it is a closing.
-        """
-        foreign = conflict(self.store, deltas_name(mine.generation, mine.first_seq))
-        try:
-            there = read_bundle(
-                raw,
-                generation=mine.generation,
-                first_seq=mine.first_seq,
-                database=mine.database,
-                verify_key=self._replica.sealing.signing_key.verify_key,
-            ).deltas
-        except ArchiveError as broken:
-            raise foreign from broken
-        if there != mine.deltas[: len(there)]:
-            raise foreign from e
-        return len(there)
 
     async def note_error(self, error: SyncdError) -> None:
         """Keep the last error for `status`; and a conflict for the next start."""
