@@ -26,7 +26,10 @@ Answer = Callable[[dict[str, Any]], Awaitable[Any]]
 
 @asynccontextmanager
 async def listening(state_dir: Path, answer: Answer) -> AsyncIterator[None]:
-    """Answer requests while this lasts. `answer` gives plain data or raises SyncdError."""
+    """Answer requests while this lasts. `answer` gives plain data or raises SyncdError.
+
+    Raises StateError where there can be no socket.
+    """
     serving: set[asyncio.Task[None]] = set()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -41,12 +44,18 @@ async def listening(state_dir: Path, answer: Answer) -> AsyncIterator[None]:
         finally:
             writer.close()
 
-    directory = os.open(state_dir, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(_NAME, dir_fd=directory)
-        path = f"/proc/self/fd/{directory}/{_NAME}"
-        server = await asyncio.start_unix_server(serve, path, limit=_MOST_BYTES, backlog=_BACKLOG)
+    with contextlib.ExitStack() as stack:
+        try:
+            directory = os.open(state_dir, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            stack.callback(os.close, directory)
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(_NAME, dir_fd=directory)
+            path = f"/proc/self/fd/{directory}/{_NAME}"
+            server = await asyncio.start_unix_server(serve, path, limit=_MOST_BYTES, backlog=_BACKLOG)
+        except OSError as e:
+            raise StateError(
+                f"state_dir {state_dir} cannot have a socket: {e.strerror}", hint="check state_dir"
+            ) from e
         try:
             yield
         finally:
@@ -54,10 +63,8 @@ async def listening(state_dir: Path, answer: Answer) -> AsyncIterator[None]:
             for task in serving:
                 task.cancel()
             await asyncio.gather(*serving, return_exceptions=True)
-            with contextlib.suppress(FileNotFoundError):
+            with contextlib.suppress(OSError):  # the next daemon removes it
                 os.unlink(_NAME, dir_fd=directory)
-    finally:
-        os.close(directory)
 
 
 def ask(state_dir: Path, request: dict[str, object], *, patience: float | None = None) -> Any:
