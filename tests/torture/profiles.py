@@ -21,6 +21,7 @@ class Profile:
     styles: tuple[str, ...] = tuple(WAL_STYLES)
     bulk_bytes: int = 20_000_000
     outbox: str = "64MiB"
+    resume_seconds: float = 75.0
 
 
 PROFILES: Final = {
@@ -37,6 +38,7 @@ PROFILES: Final = {
             styles=("bulk", "bursts"),
             bulk_bytes=200_000_000,
             outbox="1GiB",
+            resume_seconds=240.0,  # hundreds of megabytes are compared, sealed and stored first
         ),
         Profile("rollback", (*local.PROCESS, *local.DISK), mode="delete", styles=ROLLBACK_STYLES),
         Profile(

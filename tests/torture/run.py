@@ -1,7 +1,7 @@
 """One profile on one store for some minutes: fault after fault, and what must hold after each.
 
 - Before a fault all is well; while it lasts, its words must be told within 10 s; when it is over, progress
-  must resume by itself within `_RESUME_SECONDS`.
+  must resume by itself within the profile's `resume_seconds`.
 - After each fault the newest stored position and some older ones are restored and checked.
 - After every few faults, and in the end, the application pauses, and what is restored is its database,
   byte for byte.
@@ -27,7 +27,6 @@ from tests.torture.proxy import ProxyProcess
 from tests.torture.records import Record, slowest
 from tests.torture.world import World
 
-_RESUME_SECONDS: Final = 75.0
 _START_SECONDS: Final = 60.0
 _LEVEL_SECONDS: Final = 90.0
 _GOES_ON_SECONDS: Final = 4.0
@@ -141,15 +140,15 @@ class Run:
     def _await_progress(self, fault: Fault) -> None:
         """Something captured after the end of the fault is stored, and all is said to be well."""
         world = self._world
-        before = world.watch.captured
+        before, patience = world.watch.captured, self._profile.resume_seconds
 
         def resumed() -> bool:
             noted = world.watch.noted[-1]
             return not world.watch.loud and (noted[0] != before[0] or noted[1] > before[1])
 
-        seconds = world.until(resumed, _RESUME_SECONDS)
+        seconds = world.until(resumed, patience)
         if seconds is None:
-            sentence = f"no progress within {_RESUME_SECONDS:.0f} s of the end of {fault.name()}"
+            sentence = f"no progress within {patience:.0f} s of the end of {fault.name()}"
             self._record.blame(f"{sentence}: {world.watch.brief}")
         else:
             slowest(self._record.resumed, fault.name(), seconds)

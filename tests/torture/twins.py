@@ -8,13 +8,13 @@ import dataclasses
 import shutil
 import sqlite3
 from contextlib import closing
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from typing_extensions import override
 
 from tests.campaigns.rig import Daemon
 from tests.support.oracle import fold
-from tests.torture.faults import Fault, Words
+from tests.torture.faults import Fault
 
 if TYPE_CHECKING:
     from tests.torture.world import World
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 class Copied(Fault):
     """State, configuration and database are copied; both daemons run, and both applications write."""
 
-    words: ClassVar[Words] = ("another daemon", "writes here too", "conflict", "claim")
     seconds = (15.0, 25.0)
     anew = True
 
