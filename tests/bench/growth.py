@@ -16,6 +16,7 @@
 import argparse
 import json
 import math
+import signal
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -43,6 +44,7 @@ MEASURES = {
 }
 _MAY_GROW = {"restore_seconds"}
 _FLAT = 0.15
+_TERMINATED = 143
 _RATE = 200.0
 _MEGABYTES = 100
 _FEWEST = 30  # messages of a run, however slow the writer is
@@ -178,6 +180,7 @@ def main() -> int:
     parser.add_argument("--out", type=Path)
     parser.add_argument("--slice", action="store_true", help="small and quick: that it runs")
     args = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(_TERMINATED))  # what was started ends with us
     sizes = sizes_up_to(round(parse_size(args.to) / 1e6))
     rates = [float(rate) for rate in args.rates.split(",")]
     if args.slice:

@@ -14,6 +14,7 @@
 
 import argparse
 import json
+import signal
 import sys
 import tempfile
 import time
@@ -34,6 +35,7 @@ STORES = ("file", "s3")
 _SLICE_TIMES = 0.03
 _SLICE_MEGABYTES = 5
 _SLICE_BOUND = 0.18
+_TERMINATED = 143
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +125,7 @@ def main() -> int:
     parser.add_argument("--out", type=Path)
     parser.add_argument("--slice", action="store_true", help="a few seconds of steady-200; asserts the bytes")
     args = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(_TERMINATED))  # what was started ends with us
     if not find_litestream():
         parser.error(HOW_TO_INSTALL)
     stores = STORES if args.store == "both" else (args.store,)
