@@ -19,7 +19,7 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -31,6 +31,7 @@ from tests.bench.versus_steady import Record
 from tests.bench.versus_tools import open_place
 from tests.campaigns.rig import scratch
 
+Records = dict[str, dict[str, list[Record]]]
 STORES = ("file", "s3")
 _SLICE_TIMES = 0.03
 _SLICE_MEGABYTES = 5
@@ -51,11 +52,21 @@ class Amounts:
 
 
 def measure(
-    names: Sequence[str], stores: Sequence[str], amounts: Amounts
-) -> tuple[list[Row], dict[str, dict[str, list[Record]]]]:
-    """All scenarios on all stores: the rows, and each run's record by scenario and side."""
+    names: Sequence[str],
+    stores: Sequence[str],
+    amounts: Amounts,
+    keep: Callable[[Sequence[Row], Records], None],
+) -> tuple[list[Row], Records]:
+    """All scenarios on all stores: the rows, and each run's record by scenario and side.
+
+    Args:
+        names: of the scenarios.
+        stores: `file`, `s3`.
+        amounts: how much of everything.
+        keep: is given all that there is so far after each scenario.
+    """
     rows: list[Row] = []
-    records: dict[str, dict[str, list[Record]]] = {}
+    records: Records = {}
     with scratch("versus-templates") as directory:
         templates = Templates(directory)
         for store in stores:
@@ -74,6 +85,7 @@ def measure(
                     runs = _rounds(name, SCENARIOS[name], context, amounts.rounds)
                     rows += rows_of(name, store, SCENARIOS[name].measures, runs)
                     records[f"{name}, {store}"] = runs
+                    keep(rows, records)
     return rows, records
 
 
@@ -88,7 +100,7 @@ def _rounds(name: str, scenario: Scenario, context: Context, rounds: int) -> dic
     return dict(runs)
 
 
-def wrong(records: dict[str, dict[str, list[Record]]]) -> list[str]:
+def wrong(records: Records) -> list[str]:
     """Where a restore gave something else than the database."""
     return [
         f"{name}: {side}"
@@ -98,16 +110,13 @@ def wrong(records: dict[str, dict[str, list[Record]]]) -> list[str]:
     ]
 
 
-def write(
-    out: Path, rows: Sequence[Row], records: dict[str, dict[str, list[Record]]], amounts: Amounts
-) -> None:
+def write(out: Path, rows: Sequence[Row], records: Records, amounts: Amounts) -> None:
     """JSON, Markdown, and the plots where the extra is installed."""
     out.mkdir(parents=True, exist_ok=True)
     everything = {"amounts": asdict(amounts), "rows": plain(rows), "records": records}
     (out / "versus.json").write_text(json.dumps(everything, indent=2) + "\n")
     (out / "versus.md").write_text(markdown(rows))
     plot(rows, out)
-    print(f"written to {out}")
 
 
 def main() -> int:
@@ -136,9 +145,10 @@ def main() -> int:
             ["steady-200"],
             replace(amounts, rounds=1, times=_SLICE_TIMES, megabytes=_SLICE_MEGABYTES, patient=False),
         )
-    rows, records = measure(names, stores, amounts)
+    out = args.out or Path(tempfile.mkdtemp(prefix="syncd-versus-out-"))
+    rows, records = measure(names, stores, amounts, lambda rows, records: write(out, rows, records, amounts))
     show(f"{amounts.rounds} rounds, median (least to most)", rows)
-    write(args.out or Path(tempfile.mkdtemp(prefix="syncd-versus-")), rows, records, amounts)
+    print(f"written to {out}")
     complaints = [f"not the database: {each}" for each in wrong(records)]
     if args.slice:
         complaints += [
