@@ -51,12 +51,16 @@ async def listening(state_dir: Path, answer: Answer) -> AsyncIterator[None]:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(_NAME, dir_fd=directory)
             path = f"/proc/self/fd/{directory}/{_NAME}"
-            server = await asyncio.start_unix_server(serve, path, limit=_MOST_BYTES, backlog=_BACKLOG)
+            # It begins below: a cancellation in between would leave it open.
+            server = await asyncio.start_unix_server(
+                serve, path, limit=_MOST_BYTES, backlog=_BACKLOG, start_serving=False
+            )
         except OSError as e:
             raise StateError(
                 f"state_dir {state_dir} cannot have a socket: {e.strerror}", hint="check state_dir"
             ) from e
         try:
+            await server.start_serving()
             yield
         finally:
             server.close()

@@ -93,9 +93,9 @@ class Point:
 
 
 class Fuse:
-    """Burns at point `at` of those below `directory`; 0 is never. `left` gets what a death leaves.
+    """Burns at point `at` of those below `directory`, or the next one where that end can be; 0 is never.
 
-    With `what`, only points of that text are counted for that.
+    With `what`, only points of that text are counted for that. `left` gets what a death leaves.
 
     `before` is the directory as it was at first, all of it durable. `interrupts`: there is no loop, a
     cancellation is an interrupt. An outage `lasts` for so many points.
@@ -173,7 +173,8 @@ class Fuse:
             self.points.append(point)
             counts = self._what in {"", what}
             self._counted += counts
-            now = counts and self._counted == self._at and self._end in point.ends()
+            due = counts and 0 < self._at <= self._counted and self.burnt is None
+            now = due and self._end in point.ends()
             if now:
                 self.burnt, self._since = point, len(self.points)
                 if self._end in DEATHS:
