@@ -14,9 +14,9 @@ from typing import Final
 import watchfiles
 
 # Its thread wakes that often for as long as nothing happens: at 5 ms that is 0.3 s of CPU a minute. What is
-# seen this much later costs nothing but a comparison, where a log is filled and reset in between.
-_STEP_MS: Final = 100
-_DEBOUNCE_MS: Final = 100
+# seen later costs a comparison, where a log is filled and reset before the first look.
+_STEP_MS: Final = 25
+_DEBOUNCE_MS: Final = 25
 
 
 class Watcher:
