@@ -1,7 +1,7 @@
 """One shipment: the deltas that wait, in one bundle, created under a name that only it should have.
 
-- A bundle that is there already is ours, from a shipment whose answer was lost, with fewer deltas perhaps than
-  wait by now; or a closing, since the archive was taken over; or another daemon's, which is a conflict.
+- A bundle that is there already is ours, from a shipment whose answer was lost, with fewer deltas than wait
+  by now; or a closing, since the archive was taken over; or another daemon's, which is a conflict.
 """
 
 from collections.abc import Sequence
