@@ -4,7 +4,10 @@ import json
 import subprocess
 import sys
 
-from syncd.store.s3model import loader
+import pytest
+from botocore.utils import parse_timestamp
+
+from syncd.store.s3model import loader, parse_time
 
 UNWANTED = {"rich", "pygments", "cryptography.x509", "tomlkit"}
 PROBE = "import json, sys; import syncd.cli.run, syncd.store.s3; print(json.dumps(sorted(sys.modules)))"
@@ -43,3 +46,25 @@ def test_of_the_endpoints_s3_and_those_of_credentials_stay() -> None:
 
 def test_what_is_not_there_is_not_there() -> None:
     assert loader().file_loader.load_file("/nonexistent/service-2") is None
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "2026-11-23T13:55:05.123Z",
+        "2026-11-23T13:55:05Z",
+        "2026-11-23T13:55:05+01:00",
+        "Mon, 23 Nov 2026 13:55:05 GMT",
+        "1795442105Z",
+        1795442105,
+        "1795442105",
+    ],
+)
+def test_times_are_what_the_sdk_reads_in_them(value: object) -> None:
+    try:
+        expected = parse_timestamp(value)
+    except ValueError:
+        with pytest.raises(ValueError, match="Invalid timestamp"):
+            parse_time(value)
+    else:
+        assert parse_time(value) == expected
