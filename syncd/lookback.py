@@ -6,12 +6,14 @@
 - Of the bundles that were stored since the last look, this process remembers the first seqs (8 bytes each),
   and looks for them in a listing. One that is gone is a hole up to the next snapshot.
 - Retention removes none of these. Packs are looked for by every snapshot itself.
-- What is gone is logged, and stays in `status` as the failed job `look TARGET` until a look finds all there.
+- What is gone is logged, and stays in `status` as the failed job `look TARGET`, for a day at least, until a
+  look finds all there.
 - Who may not list is told nothing.
 """
 
 from array import array
 from bisect import bisect_left
+from typing import Final
 
 from syncd.errors import StoreRefused
 from syncd.format.names import deltas_dir, deltas_name, epoch_name, snapshot_name
@@ -19,6 +21,8 @@ from syncd.log import Event
 from syncd.replica import Replica
 from syncd.state import Chain, Job, TargetState
 from syncd.store.base import Store
+
+_SHOWN_MS: Final = 24 * 3_600_000
 
 
 class LookBack:
@@ -97,11 +101,12 @@ class LookBack:
         return any([info.name == name async for info in self._store.objects(name)])
 
     async def _note(self, gone: list[str]) -> None:
-        jobs, name = self._replica.state.jobs, f"look {self._target}"
-        if not gone and name not in await jobs.all():
-            return
-        detail = "what it acknowledged is there"
+        jobs, name, now_ms = self._replica.state.jobs, f"look {self._target}", self._replica.clock.now_ms()
         if gone:
             more = f" and {len(gone) - 1} more" if len(gone) > 1 else ""
             detail = f"it acknowledged {gone[0]}{more}, and has it no more; a new snapshot goes on from there"
-        await jobs.record(Job(name, self._replica.clock.now_ms(), not gone, detail))
+            await jobs.record(Job(name, now_ms, ok=False, detail=detail))
+            return
+        before = (await jobs.all()).get(name)
+        if before is not None and abs(now_ms - before.last_ms) >= _SHOWN_MS:
+            await jobs.record(Job(name, now_ms, ok=True, detail="what it acknowledged is there"))

@@ -218,8 +218,7 @@ class Shipper:
         self._check_taken()
         if self._replica.chain is not None:
             await self._standing.secure(self._replica.chain.generation)
-        self._look_at = 0.0
-        await self._look_back()
+        await self._lookback.look()
         async with self._snapshotting:
             if whole:
                 await self._replica.state.snapshots.forget(self._target)

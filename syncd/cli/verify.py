@@ -58,7 +58,7 @@ def run_verify(request: Request, *, as_json: bool) -> None:
     if count:
         raise ArchiveError(
             f"{count} {'object is' if count == 1 else 'objects are'} missing or damaged",
-            hint="`syncd snapshot NAME --whole` stores the newest state anew; another target may have the older ones",
+            hint="syncd snapshot NAME --whole stores the newest state anew; another target may have the rest",
         )
 
 

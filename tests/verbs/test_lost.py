@@ -103,6 +103,9 @@ async def test_a_middle_bundle_that_was_not_kept(bench: Bench) -> None:
         assert lost in job.detail
         bench.held[lost.replace("deltas/", "deltas/not-ours-")] = Held(b"", 0)
         after = await advance(bench, replica, shipper)
+        await shipper.snapshot("soon")
+        assert not (await replica.state.jobs.all())["look main"].ok, "it can be seen for a day"
+        bench.clock.advance(DAY)
         await shipper.snapshot("the next day")
         assert (await replica.state.jobs.all())["look main"].ok
     for seq in (seqs[0], taken.seq, after):
