@@ -6,6 +6,7 @@
 - These functions raise OSError: only their callers know what it means.
 """
 
+import errno
 import fcntl
 import os
 import re
@@ -16,16 +17,23 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
+_NO_SYNC: Final = frozenset({errno.EINVAL, errno.EOPNOTSUPP})
 _ABANDONED_SECONDS: Final = 60
 _PARTIAL: Final = ".partial"
 _RANDOM: Final = "[a-z0-9_]{8}"  # what tempfile puts between prefix and suffix
 
 
 def sync_directory(path: Path) -> None:
-    """Make the names in a directory durable: files that were made, renamed or removed there."""
+    """Make the names in a directory durable: files that were made, renamed or removed there.
+
+    Some file systems of networks have no such thing; there the names are as sure as they make them.
+    """
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
+    except OSError as e:
+        if e.errno not in _NO_SYNC:
+            raise
     finally:
         os.close(descriptor)
 

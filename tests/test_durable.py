@@ -3,6 +3,7 @@
 import fcntl
 import os
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 
 from syncd.config import edit
 from syncd.destination import partial_beside, publish, spooled
-from syncd.durable import make_directory, partial_file, temporary_directory
+from syncd.durable import make_directory, partial_file, sync_directory, temporary_directory
 from syncd.errors import ConfigError
 from syncd.source.shadow import Shadow
 from tests.config.test_edit import SHORT, TEXT
@@ -128,6 +129,18 @@ def test_directories_that_killed_processes_left_go_with_all_in_them(tmp_path: Pa
         assert set(tmp_path.iterdir()) == {new, held, other}
     os.close(descriptor)
     assert set(tmp_path.iterdir()) == {held, other}
+
+
+@pytest.mark.parametrize(("number", "fails"), [(22, False), (95, False), (5, True), (28, True)])
+def test_directories_that_cannot_be_synced_and_disks_that_fail(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, fails: bool
+) -> None:
+    def fsync(_: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with pytest.raises(OSError, match=os.strerror(number)) if fails else nullcontext():
+        sync_directory(tmp_path)
 
 
 def failing(*_args: object, **_kwargs: object) -> None:
