@@ -1,11 +1,14 @@
 """Two daemons, one archive, as real processes: refused, taken over, and the copy of a host."""
 
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
+from syncd import recover
 from tests.e2e.application import Application
-from tests.e2e.process import Zygote, assert_refused, poll, running, succeeded
+from tests.e2e.process import SECONDS, Zygote, assert_refused, poll, running, succeeded
 from tests.e2e.support import Site, objects
 
 
@@ -27,6 +30,15 @@ def target_now(quick: Zygote, config: Path) -> Any:
 def generation_of(quick: Zygote, config: Path) -> str:
     report = succeeded(quick("status", "--json", "--config", config)).json
     return str(report["databases"]["chat"]["generation"])
+
+
+def recovered(site: Site, to: Path, *options: object) -> bytes:
+    """What the program that stands alone makes of the archive."""
+    to.unlink(missing_ok=True)
+    arguments = ("--archive", site.archive, *site.kit_options, "--to", to, *options)
+    command = [sys.executable, "-I", recover.__file__, *map(str, arguments)]
+    subprocess.run(command, check=True, capture_output=True, timeout=SECONDS)
+    return to.read_bytes()
 
 
 def test_of_two_that_start_at_once_one_writes_and_the_other_may_take_over(
@@ -78,6 +90,8 @@ def test_of_two_that_start_at_once_one_writes_and_the_other_may_take_over(
     assert "took over" in succeeded(quick("claim", "chat", "--config", theirs)).out
     assert_refused(quick("run", "--once", "--config", theirs), 20, "took this archive over")
     succeeded(quick("verify", "--archive", site.archive.as_uri(), *site.kit_options, "--full"))
+    for options, truth in (((), after), (("--generation", first), before)):
+        assert recovered(site, tmp_path / "recovered.db", *options) == truth
     # Back again, and where no daemon runs.
     succeeded(quick("claim", "chat", "--take-over", "--yes", "--config", theirs))
     application.post("back again")
