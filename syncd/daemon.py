@@ -229,6 +229,7 @@ class Daemon:
                 self._replicas[replica.name] = replica
                 tasks = [
                     group.create_task(replicator.run()),
+                    group.create_task(replicator.tend()),
                     group.create_task(self._note_stored(replica)),
                     group.create_task(replica.expire_keys()),
                     group.create_task(self._troubles.settle(replica)),

@@ -36,6 +36,7 @@ _ACTIVE_SECONDS: Final = 0.025
 _CALM_SECONDS: Final = 0.1
 _UNSETTLED_SECONDS: Final = 0.002
 _QUIET_AFTER: Final = 1.0
+_TEND_SECONDS: Final = 1.0
 _LONGEST_WAIT: Final = 30.0
 _TOGETHER: Final = 0.1  # of max_delay: what is committed so soon after a first change belongs to it
 _LONGEST_LEAD: Final = 0.25  # of max_delay: a slow target must not make batches small
@@ -115,6 +116,12 @@ class Replicator:
                 return False
             if not progress.full:
                 await clock.sleep(_ACTIVE_SECONDS)
+
+    async def tend(self) -> None:
+        """See that the application's log is not held while our own work hangs. Until cancelled."""
+        while True:
+            await self._replica.clock.sleep(_TEND_SECONDS)
+            self._capture.expire()
 
     async def close(self) -> None:
         """Let go of the application's files."""

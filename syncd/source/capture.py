@@ -93,6 +93,10 @@ class Capture:
         self._steps: Generator[None, None, None] | None = None
         self._reason = "first look" if position is None else ""
 
+    def expire(self) -> None:
+        """See Keeper.expire. The only call that may come from another thread."""
+        self._keeper.expire()
+
     def close(self) -> None:
         """Let go of the files."""
         self._follower.forget()

@@ -3,6 +3,8 @@
 - Not at all while the application is slow enough to be followed without.
 - Under pressure: hold it while it is short, so that nothing we have yet to read is overwritten; let it
   go when it is long, since the tail of a long log survives its reset until as many frames were written.
+- Never for long without a look: where our own work hangs (a disk that does not answer), the application's
+  log must not grow for it. What is lost then, a comparison finds.
 """
 
 from collections.abc import Callable
@@ -15,6 +17,7 @@ from syncd.source.walindex import Guard
 _LONG_BYTES: Final = 6 << 20
 _PRESSED_SECONDS: Final = 2.0
 _AWAIT_SECONDS: Final = 0.2
+_LEASE_SECONDS: Final = 5.0
 # Frames a second, and at a look. SQLite's default is to reset the log at 1000 frames.
 _HIGH_RATE: Final = 2500
 _BURST_RATE: Final = 10_000
@@ -32,6 +35,7 @@ class Keeper:
         self._await_until = 0.0
         self._release_at = 0
         self._looked_at = 0.0
+        self._alive_at = 0.0
         self._told = False
 
     @property
@@ -53,14 +57,22 @@ class Keeper:
 
     def secure(self) -> None:
         """What was read is about to be worked on: under pressure the log must not be reset meanwhile."""
+        self._alive_at = self._monotonic()
         if self._guard is not None and self._monotonic() < self._pressed_until and not self._guard.held:
             self._guard.acquire()
             self._release_at = 0  # where it is long already, let it go at the next look
+
+    def expire(self) -> None:
+        """Let a log go that was held since too long without a look. From any thread, while the work hangs."""
+        guard = self._guard
+        if guard is not None and guard.held and self._monotonic() - self._alive_at > _LEASE_SECONDS:
+            guard.release()
 
     def tend(self, before: WalPosition, now: WalPosition, page_size: int) -> None:
         """Called after every look at the log."""
         time = self._monotonic()
         elapsed, self._looked_at = time - self._looked_at, time
+        self._alive_at = time
         guard = self._guard
         if guard is None:
             return
