@@ -19,7 +19,7 @@ import math
 import signal
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -130,43 +130,45 @@ def measure(
     rates: Sequence[float],
     seconds: float,
     rounds: int,
+    keep: Callable[[Sequence[Point], Sequence[Point]], None],
 ) -> tuple[list[Point], list[Point]]:
-    """Along the sizes, and along the rates."""
+    """Along the sizes, and along the rates; `keep` is given all that there is so far after each run."""
+    by_size: list[Point] = []
+    by_rate: list[Point] = []
+    small = min(_MEGABYTES, max(sizes))
     with scratch("growth-templates") as directory, open_place(store) as place:
         context = Context(store=store, place=place, templates=Templates(directory))
-        small = min(_MEGABYTES, max(sizes))
-        by_size = [
-            run(context, side, megabytes=size, rate=_RATE, seconds=seconds, rounds=rounds)
-            for side in sides
-            for size in sizes
-        ]
-        by_rate = [
-            run(context, side, megabytes=small, rate=rate, seconds=seconds, rounds=rounds)
-            for side in sides
-            for rate in rates
-        ]
+        for side in sides:
+            for points, size, rate in (
+                *((by_rate, small, rate) for rate in rates),
+                *((by_size, size, _RATE) for size in sizes),
+            ):
+                points.append(run(context, side, megabytes=size, rate=rate, seconds=seconds, rounds=rounds))
+                keep(by_size, by_rate)
     return by_size, by_rate
 
 
-def report(out: Path, by_size: Sequence[Point], by_rate: Sequence[Point], store: str) -> None:
-    """Tables on stdout; everything to `out`."""
+def titles(store: str) -> dict[str, str]:
+    """Of the two tables, by what their points are along."""
+    return {
+        "megabytes": f"with the size, {_RATE:g} messages a second, {store}",
+        "rate": f"with the rate, a database of {_MEGABYTES} MB, {store}",
+    }
+
+
+def write(out: Path, by_size: Sequence[Point], by_rate: Sequence[Point], store: str) -> None:
+    """Everything that there is, to `out`."""
     out.mkdir(parents=True, exist_ok=True)
-    text = ""
-    for points, by, title in (
-        (by_size, "megabytes", f"with the size, {_RATE:g} messages a second, {store}"),
-        (by_rate, "rate", f"with the rate, a database of {by_rate[0].megabytes} MB, {store}"),
-    ):
-        columns, rows = heads(points, by=by), table(points, by=by)
-        print_table(title, columns, rows)
-        text += markdown(title, columns, rows)
-        axis = "MB" if by == "megabytes" else "messages a second"
-        xs = [float(getattr(point, by)) for point in points]
-        plot(points, xs, MEASURES, title=axis, stem=out / f"growth-{by}")
+    text, plain = "", {}
+    for points, (by, title) in zip((by_size, by_rate), titles(store).items(), strict=True):
+        plain[by] = [asdict(point) for point in points]
+        if points:
+            text += markdown(title, heads(points, by=by), table(points, by=by))
+            axis = "MB" if by == "megabytes" else "messages a second"
+            xs = [float(getattr(point, by)) for point in points]
+            plot(points, xs, MEASURES, title=axis, stem=out / f"growth-{by}")
     (out / "growth.md").write_text(text)
-    plain = {"by_size": by_size, "by_rate": by_rate}
-    as_data = {name: [asdict(point) for point in points] for name, points in plain.items()}
-    (out / "growth.json").write_text(json.dumps(as_data, indent=2) + "\n")
-    print(f"written to {out}")
+    (out / "growth.json").write_text(json.dumps(plain, indent=2) + "\n")
 
 
 def main() -> int:
@@ -185,10 +187,19 @@ def main() -> int:
     rates = [float(rate) for rate in args.rates.split(",")]
     if args.slice:
         sizes, rates, args.seconds, args.store = [2, 8], [50.0, 400.0], 1.0, "file"
+    out = args.out or Path(tempfile.mkdtemp(prefix="syncd-growth-out-"))
     by_size, by_rate = measure(
-        args.tools, args.store, sizes=sizes, rates=rates, seconds=args.seconds, rounds=args.rounds
+        args.tools,
+        args.store,
+        sizes=sizes,
+        rates=rates,
+        seconds=args.seconds,
+        rounds=args.rounds,
+        keep=lambda by_size, by_rate: write(out, by_size, by_rate, args.store),
     )
-    report(args.out or Path(tempfile.mkdtemp(prefix="syncd-growth-")), by_size, by_rate, args.store)
+    for points, (by, title) in zip((by_size, by_rate), titles(args.store).items(), strict=True):
+        print_table(title, heads(points, by=by), table(points, by=by))
+    print(f"written to {out}")
     return 0 if all(point.numbers["right"] for point in (*by_size, *by_rate)) else 1
 
 

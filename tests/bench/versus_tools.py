@@ -20,7 +20,7 @@ from typing import Self, TypeVar
 from tests.bench.meter import FileMeter, Meter, S3Meter
 from tests.campaigns.rig import Depot, Usage, open_depot, usage_of
 
-PATIENCE = 900.0
+PATIENCE = 3600.0
 _LOOK = 0.05
 _STORED = 180.0
 _T = TypeVar("_T")
