@@ -14,7 +14,7 @@ import pytest
 from syncd.log import Event
 from tests.campaigns.rig import Daemon, Depot, Rig
 
-_SECONDS = 30.0
+_SECONDS = 120.0
 
 
 @pytest.fixture
@@ -82,7 +82,7 @@ def test_without_memory_a_database_fails_and_comes_back(
     pid = daemon.process.pid
     used = int(Path(f"/proc/{pid}/statm").read_text().split()[0]) * resource.getpagesize()
     resource.prlimit(pid, resource.RLIMIT_AS, (used + (1 << 20), -1))
-    write(60 << 20)
+    write(24 << 20)
     assert daemon.wait_for(Event.DATABASE_FAILED, _SECONDS)
     failed = daemon.of(Event.DATABASE_FAILED)[0]
     assert "Traceback" in failed["exception"]
