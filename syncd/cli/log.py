@@ -26,7 +26,7 @@ def run_log(place: Place, *, as_json: bool) -> None:
         return
     for generation in rows:
         print_table(
-            f"generation {generation['generation']}",
+            f"generation {generation['generation']}{', closed' if generation['closed'] else ''}",
             ("what", "seq", "time", "size", "objects"),
             [
                 (
@@ -61,6 +61,7 @@ async def _rows(place: Place) -> list[dict[str, Any]]:
             rows.append(
                 {
                     "generation": generation,
+                    "closed": generation in contents.closed,
                     "head": str(newest.head) if newest else None,
                     "whole_until": None,
                     "entries": entries,

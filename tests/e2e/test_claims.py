@@ -82,6 +82,7 @@ def test_of_two_that_start_at_once_one_writes_and_the_other_may_take_over(
         poll(lambda: application.restored(quick) == after, "the new one's is the newest")
         assert application.restored(quick, "--generation", first) == before
         assert {name for name in objects(site.archive) if first in name} == known
+        begun = generation_of(quick, ours)
         for daemon in (one, two):
             outcome = daemon.end()
             assert (outcome.code, outcome.err) == (0, "")
@@ -90,6 +91,9 @@ def test_of_two_that_start_at_once_one_writes_and_the_other_may_take_over(
     assert "took over" in succeeded(quick("claim", "chat", "--config", theirs)).out
     assert_refused(quick("run", "--once", "--config", theirs), 20, "took this archive over")
     succeeded(quick("verify", "--archive", site.archive.as_uri(), *site.kit_options, "--full"))
+    logged = succeeded(quick("log", "chat", "--config", theirs, "--json")).json
+    assert {each["generation"]: each["closed"] for each in logged} == {first: True, begun: False}
+    assert f"generation {first}, closed" in succeeded(quick("log", "chat", "--config", theirs)).out
     for options, truth in (((), after), (("--generation", first), before)):
         assert recovered(site, tmp_path / "recovered.db", *options) == truth
     # Back again, and where no daemon runs.
