@@ -27,6 +27,7 @@ from tests.torture.invariants import size_of
 
 _LOOK_SECONDS: Final = 5.0
 _COMPARE_SECONDS: Final = 60.0
+_PATIENCE_SECONDS: Final = 60.0
 _LEVEL_SECONDS: Final = 60.0
 _SLACK: Final = {"RSS MB": 4.0, "descriptors": 3.0, "state MB": 3.0, "WAL MB": 3.0}
 _SCHEDULES: Final = {"snapshot": "10m", "retention": "10m", "drill": "15m", "check": "10m"}
@@ -74,35 +75,32 @@ class Soak:
         )
 
     def _compare(self) -> None:
+        """A machine with much to do may let capture wait for longer than `wait_level` takes for silence."""
         self._application.ask("pause")
         started = time.monotonic()
-        scratch_directory = self._rig.directory / "fold"
-        scratch_directory.mkdir(exist_ok=True)
-        truth = fold(self._rig.database, scratch_directory)
-        position, wrong = None, [""]
-        # A machine with much to do may let capture wait for longer than we take for silence.
-        while wrong and time.monotonic() - started < _LEVEL_SECONDS:
-            try:
-                self._rig.wait_level(1.0)
-            except TimeoutError as e:
-                wrong = [str(e)]
-                break
-            position = self._rig.stored()
-            assert position is not None
-            wrong = self._differences(position, truth)
+        directory = self._rig.directory / "fold"
+        directory.mkdir(exist_ok=True)
+        truth = fold(self._rig.database, directory).read_bytes()
+        wrong = ["not everything was stored"]
+        while wrong and time.monotonic() - started < _PATIENCE_SECONDS:
+            wrong = self._differences(truth)
         for sentence in wrong:
-            self._blame(f"{time.monotonic() - started:.0f} s into a pause: {sentence}")
+            self._blame(sentence)
         self.slowest = max(self.slowest, time.monotonic() - started)
-        sample = self.samples[-1]
-        values = ", ".join(f"{name} {value:.1f}" for name, value in sample.items())
-        print(f"{values}: seq {position[1] if position else '-'}, {self.compared} compared", flush=True)
+        values = ", ".join(f"{name} {value:.1f}" for name, value in self.samples[-1].items())
+        print(f"{values}: {self.compared} compared", flush=True)
 
-    def _differences(self, position: tuple[str, int], truth: Path) -> list[str]:
-        """What is restored now, compared with the application's database."""
+    def _differences(self, truth: bytes) -> list[str]:
+        try:
+            self._rig.wait_level(1.0)
+        except TimeoutError as e:
+            return [str(e)]
+        position = self._rig.stored()
+        assert position is not None
         to = self._rig.directory / "restored.db"
 
         def look(_restored: Restored) -> list[str]:
-            if to.read_bytes() != truth.read_bytes():
+            if to.read_bytes() != truth:
                 return ["the restored file is not the database"]
             self.compared += 1
             return []
