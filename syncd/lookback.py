@@ -13,6 +13,7 @@
 
 from array import array
 from bisect import bisect_left
+from collections.abc import Sequence
 from typing import Final
 
 from syncd.errors import StoreRefused
@@ -101,12 +102,22 @@ class LookBack:
         return any([info.name == name async for info in self._store.objects(name)])
 
     async def _note(self, gone: list[str]) -> None:
-        jobs, name, now_ms = self._replica.state.jobs, f"look {self._target}", self._replica.clock.now_ms()
         if gone:
-            more = f" and {len(gone) - 1} more" if len(gone) > 1 else ""
-            detail = f"it acknowledged {gone[0]}{more}, and has it no more; a new snapshot goes on from there"
-            await jobs.record(Job(name, now_ms, ok=False, detail=detail))
+            await note_gone(self._replica, self._target, gone)
             return
-        before = (await jobs.all()).get(name)
+        jobs, now_ms = self._replica.state.jobs, self._replica.clock.now_ms()
+        before = (await jobs.all()).get(_job(self._target))
         if before is not None and abs(now_ms - before.last_ms) >= _SHOWN_MS:
-            await jobs.record(Job(name, now_ms, ok=True, detail="what it acknowledged is there"))
+            found = "what it acknowledged is there"
+            await jobs.record(Job(_job(self._target), now_ms, ok=True, detail=found))
+
+
+async def note_gone(replica: Replica, target: str, gone: Sequence[str]) -> None:
+    """For `status`: the target acknowledged these objects, and has them no more."""
+    more = f" and {len(gone) - 1} more" if len(gone) > 1 else ""
+    detail = f"it acknowledged {gone[0]}{more}, and has it no more; a new snapshot goes on from there"
+    await replica.state.jobs.record(Job(_job(target), replica.clock.now_ms(), ok=False, detail=detail))
+
+
+def _job(target: str) -> str:
+    return f"look {target}"

@@ -36,6 +36,7 @@ from syncd.format.names import (
     snapshot_name,
 )
 from syncd.log import Event
+from syncd.lookback import note_gone
 from syncd.marks import lease, tombstoned_names
 from syncd.policy.packing import Numbers, Packing
 from syncd.replica import Replica
@@ -278,14 +279,15 @@ class _Taking:
             for pack_id, ref in wanted.items()
             if there.get(pack_id) != ref.size or epoch_name(generation, ref.epoch) not in epochs
         )
-        self._tell(generation, gone & base.keys())
+        await self._tell(generation, gone & base.keys())
         return gone | {pack_id for pack_id in wanted if pack_name(generation, pack_id) in going}
 
-    def _tell(self, generation: str, gone: frozenset[bytes]) -> None:
+    async def _tell(self, generation: str, gone: frozenset[bytes]) -> None:
         """The snapshot before cannot be restored. Where the target begins again, that was told."""
         if gone and not self._first:
             names = sorted(pack_name(generation, pack_id) for pack_id in gone)
             self._replica.log(Event.TARGET_LOST, target=self._target, missing=names)
+            await note_gone(self._replica, self._target, names)
 
 
 def _alike(chain: Chain, before: Chain) -> bool:

@@ -122,6 +122,9 @@ async def test_a_pack_that_was_not_kept_is_told(bench: Bench) -> None:
         last = await advance(bench, replica, shipper)
         await shipper.snapshot("it is due")
         assert bench.log.of(Event.TARGET_LOST) == [{"target": "main", "missing": [lost]}]
+        job = (await replica.state.jobs.all())["look main"]
+        assert not job.ok
+        assert lost in job.detail
     assert (await bench.restore())[1] == bench.truth[last]
 
 
