@@ -37,6 +37,7 @@ _SLICE_TIMES = 0.03
 _SLICE_MEGABYTES = 5
 _SLICE_BOUND = 0.18
 _TERMINATED = 143
+_FAILED = "a round that failed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,11 +91,16 @@ def measure(
 
 
 def _rounds(name: str, scenario: Scenario, context: Context, rounds: int) -> dict[str, list[Record]]:
+    """A round that fails is told, and counts as one in which what was restored was wrong."""
     runs: dict[str, list[Record]] = defaultdict(list)
     for number in range(rounds):
         began = time.monotonic()
-        for side, record in scenario.round(context, backwards=bool(number % 2)).items():
-            runs[side].append(record)
+        try:
+            for side, record in scenario.round(context, backwards=bool(number % 2)).items():
+                runs[side].append(record)
+        except (TimeoutError, RuntimeError, ValueError) as error:
+            print(f"{name}, {context.store}: {error}", file=sys.stderr)
+            runs[_FAILED].append({"right": False})
         seconds = time.monotonic() - began
         print(f"{name}, {context.store}: round {number + 1} of {rounds}, {seconds:.0f} s", file=sys.stderr)
     return dict(runs)

@@ -99,6 +99,11 @@ class Litestream(Tool):
         self.wait_stored([last])
 
     @override
+    def describe(self) -> str:
+        ends = [(each.name, each.status) for each in self._own() if _SYNC.search(f"/{each.name}")]
+        return f"Litestream: ends {self._ends_of}, answers {ends}"
+
+    @override
     def snapshot(self) -> None:
         self.stop()
         command = self._command("replicate", "-once", "-force-snapshot")

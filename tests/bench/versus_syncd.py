@@ -100,6 +100,13 @@ class Syncd(Tool):
             raise RuntimeError(done.stderr)
 
     @override
+    def describe(self) -> str:
+        seqs, counts = self._counted()
+        answers = [(each.name[-4:], each.status) for each in self.meter.requests() if "/deltas/" in each.name]
+        told = [line for line in self.daemon.lines if line.get("level") != "info"]
+        return f"syncd: deltas {seqs}, commits {counts}, answers {answers}, told {told}, {self.rig.status()}"
+
+    @override
     def comparisons(self) -> int:
         return len(self.daemon.of(Event.FRAMES_LOST))
 

@@ -127,6 +127,10 @@ class Tool(ABC):
     def snapshot(self) -> None:
         """Take a full snapshot now, and wait until it is stored."""
 
+    @abstractmethod
+    def describe(self) -> str:
+        """What it has done so far, for who looks into a failure."""
+
     def comparisons(self) -> int:
         """How often it lost sight of the log, and had to look at the whole database."""
         return 0
@@ -152,7 +156,10 @@ class Tool(ABC):
         def when() -> float | None:
             return next((at for at, count in self.stored(commits) if count >= len(commits)), None)
 
-        return wait_for(when, f"{self.name} did not store {len(commits)} commits", _STORED)
+        try:
+            return wait_for(when, "", _STORED)
+        except TimeoutError:
+            raise TimeoutError(f"{len(commits)} commits were not stored: {self.describe()}") from None
 
 
 def wait_for(ask: Callable[[], _T | None], complaint: str, patience: float = PATIENCE) -> _T:
