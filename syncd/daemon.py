@@ -137,7 +137,7 @@ class Daemon:
             return await asked.snapshots(await self._catch_up(replica, stores), target, whole=whole)
 
     async def take_over(self, name: str, target: str | None) -> list[dict[str, object]]:
-        """Take a database's targets over from other daemons, or one, where no daemon runs. Raises SyncdError."""
+        """Take a database's targets over, or one, where no daemon runs. Raises SyncdError."""
         self._sealing = read_sealing(self._config)
         async with self._opened() as stores, self._replica(name, logger_for(database=name)) as replica:
             replicator, shippers = self._workers(replica, stores)
