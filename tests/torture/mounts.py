@@ -33,7 +33,7 @@ class Mount:
                 _run("umount", "-l", path)
 
     def fill(self, room: int) -> None:
-        """Only `room` bytes more fit in, or what is written meanwhile. Not where nothing is: 0 is no limit."""
+        """Only `room` bytes more fit in, or what is written meanwhile. It must not be empty."""
         for _ in range(_TRIES):
             found = os.statvfs(self.path)
             used = (found.f_blocks - found.f_bfree) * found.f_frsize
