@@ -148,9 +148,9 @@ class _Drill:
 
     async def _round_trip(self, store: Store, generation: str, directory: Path) -> None:
         identity, signing_key = Identity.generate(Kem.MLKEM768_X25519), SigningKey.generate()
-        states = await asyncio.to_thread(
-            make_specimen, directory / "made.db", _STATES, self.rng.randrange(1 << 32)
-        )
+        seed = self.rng.randrange(1 << 32)
+        # To its end also when cancelled: what it writes would come back into a directory that goes.
+        states = await to_completion(asyncio.to_thread(make_specimen, directory / "made.db", _STATES, seed))
         specimen = Specimen(
             store,
             database=_SPECIMEN,

@@ -4,6 +4,7 @@ import asyncio
 import os
 import random
 import sqlite3
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -329,6 +330,29 @@ async def test_a_scratch_disk_that_fails_is_told(
     outcome = await room.drill(identity=None)
     assert isinstance(outcome.error, StateError)
     assert outcome.error.message.startswith(f"{room.scratch} cannot be used: ")
+
+
+async def test_cancelled_while_the_specimen_is_made_it_leaves_nothing(
+    room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, cancelled = threading.Event(), threading.Event()
+
+    def slow(path: Path, _states: int, _seed: int) -> list[bytes]:
+        begun.set()
+        assert cancelled.wait(10)
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"made")
+        return [b"made"]
+
+    monkeypatch.setattr(drill_module, "make_specimen", slow)
+    user = asyncio.ensure_future(room.drill(identity=None))
+    assert await asyncio.to_thread(begun.wait, 10)
+    user.cancel()
+    await asyncio.wait([user], timeout=0.05)  # where it does not wait for the thread, it has ended by then
+    cancelled.set()
+    await asyncio.wait([user])
+    assert user.cancelled()
+    assert list(room.scratch.iterdir()) == []
 
 
 def test_what_it_proves_is_said() -> None:
