@@ -103,7 +103,8 @@ class Syncd(Tool):
     def describe(self) -> str:
         seqs, counts = self._counted()
         answers = [(each.name[-4:], each.status) for each in self.meter.requests() if "/deltas/" in each.name]
-        told = [line for line in self.daemon.lines if line.get("level") != "info"]
+        quiet = {Event.DELTA_SEALED, Event.DELTAS_STORED}
+        told = [line for line in self.daemon.lines if line.get("event") not in quiet]
         return f"syncd: deltas {seqs}, commits {counts}, answers {answers}, told {told}, {self.rig.status()}"
 
     @override
