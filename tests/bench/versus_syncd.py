@@ -15,6 +15,7 @@ from tests.bench.versus_tools import PATIENCE, Commit, Taken, Tool
 from tests.campaigns.rig import NAME, Daemon, Rig
 
 _QUIET = 1.0
+_THERE = {*OK, 412}  # 412: of a repetition, where the answer to the first PUT was lost
 
 
 class Syncd(Tool):
@@ -66,7 +67,7 @@ class Syncd(Tool):
         moments = []
         for request in self.meter.requests():
             folder, _, name = request.name.rpartition("/")
-            if folder.endswith("/deltas") and self._is_own(folder) and request.status in OK:
+            if folder.endswith("/deltas") and self._is_own(folder) and request.status in _THERE:
                 last = bundles.get(int(name, 16), -1)
                 moments.append((request.at, counts[bisect_left(seqs, last + 1)]))
         return moments
