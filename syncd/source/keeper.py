@@ -3,6 +3,8 @@
 - Not at all while the application is slow enough to be followed without.
 - Under pressure: hold it while it is short, so that nothing we have yet to read is overwritten; let it
   go when it is long, since the tail of a long log survives its reset until as many frames were written.
+- Not while nothing is written: the application may be silent because it waits for us to let go, as a TRUNCATE
+  checkpoint does.
 - Never for long without a look: where our own work hangs (a disk that does not answer), the application's
   log must not grow for it. What is lost then, a comparison finds.
 """
@@ -17,7 +19,7 @@ from syncd.source.walindex import Guard
 _LONG_BYTES: Final = 6 << 20
 _PRESSED_SECONDS: Final = 2.0
 _AWAIT_SECONDS: Final = 0.2
-_LEASE_SECONDS: Final = 5.0
+_LEASE_SECONDS: Final = 2.0
 # Frames a second, and at a look. SQLite's default is to reset the log at 1000 frames.
 _HIGH_RATE: Final = 2500
 _BURST_RATE: Final = 10_000
@@ -83,6 +85,8 @@ class Keeper:
             read = now.frame - before.frame
             if read > (_HIGH_RATE if guard.held else _BURST_RATE) * elapsed and read > _BURST_FRAMES:
                 self.press()
+        if guard.held and (now.salts, now.frame) == (before.salts, before.frame):
+            self._pressed_until = time
         if time >= self._pressed_until:
             guard.release()
             if self._told:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from typing_extensions import override
 
+from syncd.log import Event
 from tests.campaigns.rig import Daemon
 from tests.support.oracle import fold
 from tests.torture.faults import Fault
@@ -59,7 +60,7 @@ class Copied(Fault):
             if errors:
                 world.record.blame(f"the second daemon wrote to stderr: {errors[-2000:]}")
             told = [line for line in self._daemon.lines if line.get("level") in {"warning", "error"}]
-            if not told:
+            if not told and self._daemon.of(Event.DAEMON_READY):
                 world.record.blame("the second daemon never said that it is not alone")
         taken = world.rig.run("claim", "chat", "--take-over", "--yes", "--config", str(world.rig.config))
         if taken.returncode:
