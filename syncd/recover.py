@@ -59,6 +59,7 @@ def main() -> None:
                 file.flush()
                 os.fsync(file.fileno())
             partial.rename(args.to)
+            os.fsync(os.open(args.to.parent, os.O_RDONLY))
         finally:
             partial.unlink(missing_ok=True)
     except (Exception, KeyboardInterrupt) as problem:  # noqa: BLE001 (the user gets one line)
@@ -272,8 +273,7 @@ class Pages:  # the file that is made: pages of one size, their count, and the s
             prefix = zstd.ZstdDict(old, is_raw=True).as_prefix if old else None
             self.put(numbers, zstd.decompress(fields.sized(), prefix))
         self.total -= sum(self.hash(number, self.get(number)) for number in range(count + 1, self.count + 1))
-        self.file.truncate(count * self.size)
-        self.count = count
+        self.count = self.file.truncate(count * self.size) // self.size
         check(self.digest() == digest, "leads to another state than it says")
         return bool(flags & 8)
 
