@@ -1,6 +1,7 @@
 """What the comparisons compute from what they measured; the runs themselves are `--slice`, in CI."""
 
 from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -9,7 +10,9 @@ from tests.bench.versus_litestream import wrong
 from tests.bench.versus_report import Measure, Of, cells, markdown, plain, rows_of
 from tests.bench.versus_scenarios import SCENARIOS
 from tests.bench.versus_steady import lags, read_commits
-from tests.bench.versus_tools import Commit
+from tests.bench.versus_syncd import Syncd
+from tests.bench.versus_tools import Commit, Place
+from tests.campaigns.rig import Daemon, Rig
 
 
 def commits(*times: float) -> list[Commit]:
@@ -111,3 +114,39 @@ def test_what_grows_with_the_size_is_marked() -> None:
     assert rows["syncd: RSS, MB"] == "+1.00 grows"
     assert rows["syncd: restore, s"] == "+1.00"
     assert rows["syncd: bytes for a message"] == "+0.00"
+
+
+class Told:
+    """A daemon that has logged so much."""
+
+    def __init__(self, *events: int | None) -> None:
+        self.lines: list[dict[str, object]] = [
+            {"event": "source.compared"}
+            if commits is None
+            else {"event": "delta.sealed", "seq": 0, "commits": commits}
+            for commits in events
+        ]
+
+    def of(self, *events: str) -> list[dict[str, object]]:
+        return [line for line in self.lines if line["event"] in events]
+
+    def is_level(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(
+    ("events", "expected"),
+    [
+        ((1, 2, 3), [0, 1, 3, 6]),
+        ((1, None, 2, 3), [0, 1, 7, 10]),  # the comparison's delta has six, whatever it says
+        ((1, None, 2, None, 2, 3), [0, 1, 1, 7, 10]),
+        ((None, 9, 1), [0, 9, 10]),
+    ],
+)
+def test_a_comparison_has_the_commits_that_the_others_leave(
+    tmp_path: Path, events: tuple[int | None, ...], expected: list[int]
+) -> None:
+    tool = Syncd(tmp_path, tmp_path / "chat.db", Place())
+    told = Told(*events)
+    tool.daemon, tool.rig = cast("Daemon", told), cast("Rig", told)
+    assert tool._counted(commits(*[1.0] * 10))[1] == expected

@@ -1,8 +1,10 @@
 """syncd as one of the tools that are compared."""
 
 import re
+import time
 from bisect import bisect_left
 from collections.abc import Sequence
+from itertools import accumulate
 from pathlib import Path
 
 from typing_extensions import override
@@ -15,6 +17,7 @@ from tests.bench.versus_tools import PATIENCE, Commit, Taken, Tool
 from tests.campaigns.rig import NAME, Daemon, Rig
 
 _QUIET = 1.0
+_SETTLED = 10.0  # after the last commit
 _THERE = {*OK, 412}  # 412: of a repetition, where the answer to the first PUT was lost
 
 
@@ -58,11 +61,11 @@ class Syncd(Tool):
 
     @override
     def mark(self) -> None:
-        self._marked = len(self.daemon.of(Event.DELTA_SEALED, Event.FRAMES_LOST))
+        self._marked = len(self.daemon.of(Event.DELTA_SEALED, Event.SOURCE_COMPARED))
 
     @override
     def stored(self, commits: Sequence[Commit]) -> list[tuple[float, int]]:
-        seqs, counts = self._counted()
+        seqs, counts = self._counted(commits)
         bundles = {line["first_seq"]: line["last_seq"] for line in self.daemon.of(Event.DELTAS_STORED)}
         moments = []
         for request in self.meter.requests():
@@ -72,20 +75,22 @@ class Syncd(Tool):
                 moments.append((request.at, counts[bisect_left(seqs, last + 1)]))
         return moments
 
-    def _counted(self) -> tuple[list[int], list[int]]:
+    def _counted(self, commits: Sequence[Commit]) -> tuple[list[int], list[int]]:
         """Seqs of the deltas since `mark`, and how many commits there are before each and after the last.
 
-        Commits that were counted but not read are in the comparison that follows, so in the next delta.
+        A comparison does not know how many commits it found: its delta has what the others leave, as soon as
+        everything is stored. Until then, and before it where there were several, nothing more is said.
         """
-        seqs, counts, unread = [], [0], 0
-        for line in self.daemon.of(Event.DELTA_SEALED, Event.FRAMES_LOST)[self._marked :]:
-            if line["event"] == Event.FRAMES_LOST:
-                unread += line["counted"] - line["read"]
-                continue
-            seqs.append(line["seq"])
-            counts.append(counts[-1] + line["commits"] + unread)
-            unread = 0
-        return seqs, counts
+        lines = self.daemon.of(Event.DELTA_SEALED, Event.SOURCE_COMPARED)[self._marked :]
+        sealed = [line for line in lines if line["event"] == Event.DELTA_SEALED]
+        counts = [0, *accumulate(line["commits"] for line in sealed)]
+        looks = [at for at, line in enumerate(lines) if line["event"] == Event.SOURCE_COMPARED]
+        if looks:
+            first, last = looks[0], looks[-1] - len(looks) + 1
+            settled = time.time() > commits[-1].at + _SETTLED and self.rig.is_level()
+            after = [len(commits) - counts[-1] + count if settled else counts[first] for count in counts]
+            counts = [*counts[: first + 1], *[counts[first]] * (last - first), *after[last + 1 :]]
+        return [line["seq"] for line in sealed], counts
 
     def _is_own(self, folder: str) -> bool:
         return not self.place.meter or folder.startswith(f"{self.directory.name}/")
@@ -102,11 +107,11 @@ class Syncd(Tool):
 
     @override
     def describe(self) -> str:
-        seqs, counts = self._counted()
+        sealed = [(line["seq"], line["commits"]) for line in self.daemon.of(Event.DELTA_SEALED)]
         answers = [(each.name[-4:], each.status) for each in self.meter.requests() if "/deltas/" in each.name]
         quiet = {Event.DELTA_SEALED, Event.DELTAS_STORED}
         told = [line for line in self.daemon.lines if line.get("event") not in quiet]
-        return f"syncd: deltas {seqs}, commits {counts}, answers {answers}, told {told}, {self.rig.status()}"
+        return f"syncd: deltas and commits {sealed}, answers {answers}, told {told}, {self.rig.status()}"
 
     @override
     def comparisons(self) -> int:
