@@ -17,6 +17,7 @@ from typing_extensions import override
 
 from syncd import replicate
 from syncd.archive import new_epoch, seal_manifest, seal_pack
+from syncd.change import Change, build_change
 from syncd.contents import find_plan, plan_restore, read_contents
 from syncd.errors import ArchiveError, NoRestorePoint, StoreUnavailable
 from syncd.format.manifest import Manifest, PackRef
@@ -80,12 +81,11 @@ async def grown(bench: Bench, *, snapshots: Sequence[int], until: int) -> None:
 
 async def test_a_delta_that_is_wrong_is_named(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """Sealed well, and all that follow it: only what it gives is not what it says."""
-    build = replicate.build_change
     built = 0
 
-    def lying(piece: Piece, shadow: Shadow, digest: Digest) -> replicate.Change:
+    def lying(piece: Piece, shadow: Shadow, digest: Digest) -> Change:
         nonlocal built
-        change = build(piece, shadow, digest)
+        change = build_change(piece, shadow, digest)
         built += 1
         if built != 3:
             return change
