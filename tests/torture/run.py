@@ -108,7 +108,7 @@ class Run:
         since, started, noted = len(world.lines), time.monotonic(), len(world.watch.noted)
         fault.begin(world)
         if kind.words:
-            self._await_words(fault, since)
+            self._await_words(fault, since, world.application.newest)
         world.pass_time(max(0.0, lasts - (time.monotonic() - started)))
         fault.end(world)
         self._record.faults[kind.name()] += 1
@@ -120,7 +120,7 @@ class Run:
         world.watch.expect(None)
         self._check(self._some())
 
-    def _await_words(self, fault: Fault, since: int) -> None:
+    def _await_words(self, fault: Fault, since: int, newest: int) -> None:
         world = self._world
 
         def told() -> bool:
@@ -128,8 +128,9 @@ class Run:
             return log and world.watch.loud and _has(world.watch.text, fault.words)
 
         seconds = world.until(told, SILENCE_SECONDS + 2.0)
-        if seconds is None and world.watch.still_seconds < _GOES_ON_SECONDS:
-            return  # it does not hinder: there was room enough, or no file was opened
+        idle = world.application.is_writing and world.application.newest <= newest + 1
+        if seconds is None and (idle or world.watch.still_seconds < _GOES_ON_SECONDS):
+            return  # nothing was committed (a bulk import is under way), or it does not hinder: there was room
         if seconds is None:
             lines = [line for line in world.lines[since:] if line.get("level") != "info"][-3:]
             sentence = f"{fault.name()} was not named within {SILENCE_SECONDS:.0f} s"
