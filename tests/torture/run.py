@@ -130,7 +130,7 @@ class Run:
         seconds = world.until(told, SILENCE_SECONDS + 2.0)
         idle = world.application.is_writing and world.application.newest <= newest + 1
         if seconds is None and (idle or world.watch.still_seconds < _GOES_ON_SECONDS):
-            return  # nothing was committed (a bulk import is under way), or it does not hinder: there was room
+            return  # nothing was committed (in the midst of an import), or it does not hinder
         if seconds is None:
             lines = [line for line in world.lines[since:] if line.get("level") != "info"][-3:]
             sentence = f"{fault.name()} was not named within {SILENCE_SECONDS:.0f} s"
