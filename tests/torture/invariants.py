@@ -63,6 +63,7 @@ class Watch:
         self._blamed: set[str] = set()
         self._stderr = 0
         self._calm = False
+        self._anew = False
 
     @property
     def still_seconds(self) -> float:
@@ -84,6 +85,8 @@ class Watch:
 
     def expect(self, fault: Fault | None, *, calm: bool = False) -> None:
         """A fault lasts; or none does, and after `calm` nothing may be wrong any more."""
+        # What a fault set off may be stored only after it; in a comparison it must have been.
+        self._anew = (self._anew or (self.fault is not None and self.fault.anew)) and not calm
         self.fault = fault
         self._calm = calm
         self._moved = time.monotonic()
@@ -164,7 +167,7 @@ class Watch:
         if stored is None or (self.noted and stored == self.noted[-1]):
             return
         generations = {generation for generation, _ in self.noted}
-        anew = self.fault is not None and self.fault.anew
+        anew = self._anew or (self.fault is not None and self.fault.anew)
         if generations and stored[0] not in generations and not anew:
             self.blame_once(f"generation {self.noted[-1][0]} became {stored[0]}")
         last = max((seq for generation, seq in self.noted if generation == stored[0]), default=-1)

@@ -8,7 +8,7 @@ import dataclasses
 import shutil
 import sqlite3
 from contextlib import closing
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from typing_extensions import override
 
@@ -19,6 +19,9 @@ from tests.torture.faults import Fault
 
 if TYPE_CHECKING:
     from tests.torture.world import World
+
+_TOLD: Final = frozenset({Event.TARGET_CONFLICTED, Event.TARGET_SHARED})
+_BOTH_SECONDS: Final = 5.0
 
 
 class Copied(Fault):
@@ -31,6 +34,7 @@ class Copied(Fault):
     def begin(self, world: "World") -> None:
         world.application.ask("pause")
         world.kill()
+        self._since = len(world.lines)
         self._host = world.directory / f"host{self.rng.getrandbits(16):x}"
         self._host.mkdir()
         database = fold(world.database, self._host)
@@ -59,9 +63,14 @@ class Copied(Fault):
             errors = (self._host / "daemon.err").read_text()
             if errors:
                 world.record.blame(f"the second daemon wrote to stderr: {errors[-2000:]}")
-            told = [line for line in self._daemon.lines if line.get("level") in {"warning", "error"}]
-            if not told and self._daemon.of(Event.DAEMON_READY):
-                world.record.blame("the second daemon never said that it is not alone")
+            lines = [*self._daemon.lines, *world.lines[self._since :]]
+            told = any(line.get("event") in _TOLD for line in lines)
+            if (
+                not told
+                and self._daemon.of(Event.DELTAS_STORED)
+                and world.watch.still_seconds < _BOTH_SECONDS
+            ):
+                world.record.blame("two daemons wrote to one archive, and neither said so")
         taken = world.rig.run("claim", "chat", "--take-over", "--yes", "--config", str(world.rig.config))
         if taken.returncode:
             world.record.blame(f"syncd claim --take-over: {taken.stderr}")
