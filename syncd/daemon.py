@@ -9,9 +9,8 @@
 
 import asyncio
 import contextlib
-import signal
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,6 +27,7 @@ from syncd.log import Event, Log, configure, logger_for
 from syncd.replica import Replica, Sealing, open_replica
 from syncd.replicate import Replicator
 from syncd.ship import Shipper
+from syncd.signals import obeyed
 from syncd.state import LOCK_FILE, STATE_FILE
 from syncd.troubles import Troubles
 
@@ -65,7 +65,7 @@ class Daemon:
         """Run until stopped. Raises ConfigError, StateError."""
         started = self._clock.monotonic()
         self._sealing = read_sealing(self._config)
-        with self._signals():
+        with obeyed(self._stop, self._reload):
             while True:
                 await self._run_config(started)
                 if self._stop.is_set():
@@ -353,29 +353,6 @@ class Daemon:
         while interval is not None:
             notify.watchdog()
             await self._clock.sleep(interval)
-
-    @contextmanager
-    def _signals(self) -> Iterator[None]:
-        loop = asyncio.get_running_loop()
-        main = asyncio.current_task()
-
-        def ask_to_stop() -> None:
-            if self._stop.is_set() and main is not None:
-                main.cancel()
-            self._stop.set()
-
-        handlers: list[tuple[signal.Signals, Callable[[], None]]] = [
-            (signal.SIGTERM, ask_to_stop),
-            (signal.SIGINT, ask_to_stop),
-            (signal.SIGHUP, self._reload.set),
-        ]
-        for number, handler in handlers:
-            loop.add_signal_handler(number, handler)
-        try:
-            yield
-        finally:
-            for number, _ in handlers:
-                loop.remove_signal_handler(number)
 
 
 def _first_leaf(group: BaseExceptionGroup[Exception]) -> BaseException:
