@@ -135,7 +135,7 @@ class Event(StrEnum):
     # A copy of this state writes there too, in a generation of its own: target, claim, generation, host.
     TARGET_SHARED = "target.shared"
     # An archive was taken over from other daemons: target, claim, closed (generations), left (not closed).
-    TARGET_TAKEN = "target.taken_over"
+    TARGET_TAKEN_OVER = "target.taken_over"
     # Nothing was to be shipped for the interval of heartbeats, and one was stored: target, seq.
     TARGET_BEAT = "target.beat"
     # The newest objects that the target acknowledged are gone; it begins again with a snapshot: target,

@@ -1,4 +1,4 @@
-"""What signals mean: the first SIGTERM or SIGINT asks the daemon to end, the second cancels, SIGHUP reloads."""
+"""What signals mean: SIGTERM or SIGINT asks the daemon to end, a second one cancels it, SIGHUP reloads."""
 
 import asyncio
 import signal

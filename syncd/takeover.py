@@ -57,7 +57,7 @@ async def take_over(replica: Replica, target: str, store: Store, standing: Stand
     )
     await standing.settle(number)
     replica.log(
-        Event.TARGET_TAKEN,
+        Event.TARGET_TAKEN_OVER,
         target=target,
         claim=number,
         closed=list(closed),

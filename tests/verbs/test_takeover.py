@@ -122,7 +122,7 @@ async def test_the_next_bundle_of_the_other_finds_its_name_used(bench: Bench) ->
     assert to.read_bytes() == mine
     assert (await bench.restore())[1] == bench.path.read_bytes()
     await check(bench)
-    assert [line["closed"] for line in bench.log.of(Event.TARGET_TAKEN)] == [[old]]
+    assert [line["closed"] for line in bench.log.of(Event.TARGET_TAKEN_OVER)] == [[old]]
 
 
 async def test_a_shipper_that_waits_goes_on_in_a_new_generation(bench: Bench) -> None:
