@@ -67,9 +67,11 @@ class Hole:
 def hole(after: int, until: int, snapshots: Sequence[int], last: int | None = None) -> Hole:
     """The deltas after+1 .. until-1, of which there is none. `snapshots` are seqs in ascending order.
 
-    Where the bundle behind them, from `until` to `last`, reaches over a snapshot, none of them is needed.
+    Where the bundle behind them, from `until` to `last`, reaches over a snapshot, none of them is needed; nor
+    where it begins with a snapshot's own delta, which the snapshot overtook before a prune.
     """
-    if last is not None and bisect_left(snapshots, until) < bisect_left(snapshots, last):
+    over = last is not None and bisect_left(snapshots, until) < bisect_left(snapshots, last)
+    if over or (last is not None and until in snapshots):
         return Hole(range(after + 1, until), range(until, until))
     at = bisect_left(snapshots, until) - 1
     restart = snapshots[at] if at >= 0 and snapshots[at] > after else after

@@ -149,7 +149,7 @@ class Truth:
 
 
 class Host:
-    """An application and the daemon beside it; a directory of states, of which the last one counts."""
+    """An application and the daemon beside it, whose state has one place: what is there at a start counts."""
 
     def __init__(self, directory: Path, clock: Watch, rng: random.Random) -> None:
         self.directory = directory
@@ -159,13 +159,9 @@ class Host:
         self.truth: dict[Position, Truth] = {}
         self.replica: Replica | None = None
         self._rng = rng
-        self._states = 0
+        self.state = directory / "state"
         self._left: Path | None = None
         self._lines: dict[str, tuple[Shipper, Line]] = {}
-
-    @property
-    def state(self) -> Path:
-        return self.directory / f"state-{self._states}"
 
     def sql(self, *statements: str) -> None:
         with closing(sqlite3.connect(self.path, isolation_level=None)) as connection:
@@ -215,7 +211,7 @@ class Host:
     def leave(self) -> None:
         """The process dies now."""
         if self._left is None:
-            self._left = self.directory / f"state-{self._states + 1}"
+            self._left = self.directory / "left"
             shutil.copytree(self.state, self._left, ignore=shutil.ignore_patterns("*-shm"))
 
     async def stop(self) -> None:
@@ -229,8 +225,8 @@ class Host:
         replica.shadow.close()
         await replica.state.close()
         shutil.rmtree(self.state)
+        self._left.rename(self.state)
         self._left = None
-        self._states += 1
 
     async def lose_state(self) -> None:
         await self.stop()

@@ -34,6 +34,12 @@ def test_nothing_is_lost_in_front_of_a_bundle_that_reaches_over_a_snapshot(
     assert list(found.unkept) == ([] if lost else [5, 6])
 
 
+@pytest.mark.parametrize("last", [7, 9])
+def test_nothing_is_lost_in_front_of_a_delta_that_its_snapshot_overtook(last: int) -> None:
+    found = hole(4, 7, [0, 7], last)
+    assert (list(found.unkept), list(found.lost)) == ([5, 6], [])
+
+
 @given(st.integers(0, 30), st.integers(1, 30), st.sets(st.integers(0, 60)))
 def test_a_hole_is_all_of_the_gap_and_what_is_lost_follows_the_last_snapshot_in_it(
     after: int, length: int, snapshots: set[int]
