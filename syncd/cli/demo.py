@@ -118,6 +118,7 @@ async def _demo(directory: Path, seconds: float, rate: float, console: Console) 
 def _set_up(directory: Path, database: Path) -> tuple[Path, Path, Path]:
     """What `syncd init` writes, with a shorter batch. Returns configuration, kit, passphrase file."""
     config, kit, passphrase = directory / "syncd.toml", directory / "kit.txt", directory / "passphrase"
+    passphrase.touch(mode=0o600)
     passphrase.write_text(secrets.token_urlsafe(24) + "\n")
     target = directory / "backup"
     target.mkdir()
