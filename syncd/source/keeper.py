@@ -10,6 +10,7 @@
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final
 
 from syncd.log import Event, Log
@@ -68,7 +69,8 @@ class Keeper:
         """Let a log go that was held since too long without a look. From any thread, while the work hangs."""
         guard = self._guard
         if guard is not None and guard.held and self._monotonic() - self._alive_at > _LEASE_SECONDS:
-            guard.release()
+            with suppress(OSError):  # the log was closed at this moment, and the lock with it
+                guard.release()
 
     def tend(self, before: WalPosition, now: WalPosition, page_size: int) -> None:
         """Called after every look at the log."""

@@ -148,6 +148,6 @@ class Guard:
 
     def release(self) -> None:
         """Let go; nothing happens where the lock is not held."""
-        if self._slot is not None:
-            fcntl.lockf(self._fd, fcntl.LOCK_UN, 1, _READ_LOCK + self._slot)
-            self._slot = None
+        slot, self._slot = self._slot, None  # first: another thread may let go at the same moment
+        if slot is not None:
+            fcntl.lockf(self._fd, fcntl.LOCK_UN, 1, _READ_LOCK + slot)

@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import socket
 import struct
+from abc import ABC, abstractmethod
 from enum import Enum, auto
 from types import TracebackType
 from typing import Self
@@ -36,7 +37,7 @@ class Fault(Enum):
     CUT = auto()  # the connection is reset after `cut_after` bytes of answers
 
 
-class Proxy:
+class Proxy(ABC):
     """`async with Proxy(port) as proxy:` listens at `proxy.url` and serves every connection on its own."""
 
     def __init__(self, port: int) -> None:
@@ -94,8 +95,9 @@ class Proxy:
         finally:
             self._tasks.discard(task)
 
+    @abstractmethod
     async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        raise NotImplementedError
+        """Serve one connection."""
 
 
 class FaultProxy(Proxy):

@@ -1,5 +1,6 @@
 """What a fault is: it begins, it lasts, it ends; and what must be told while it lasts."""
 
+from abc import ABC, abstractmethod
 from random import Random
 from typing import TYPE_CHECKING, ClassVar
 
@@ -8,7 +9,7 @@ if TYPE_CHECKING:
 Words = tuple[str, ...]
 
 
-class Fault:
+class Fault(ABC):
     """One kind of fault. `begin` and `end` are called once each, on a new instance.
 
     words: any of these must be in the log and in `status --json` within 10 s; none: nothing in particular,
@@ -42,10 +43,10 @@ class Fault:
         """Whether this machine and this store can have it."""
         return True
 
+    @abstractmethod
     def begin(self, world: "World") -> None:
         """It begins."""
-        raise NotImplementedError
 
+    @abstractmethod
     def end(self, world: "World") -> None:
         """It is over; syncd must go on by itself."""
-        raise NotImplementedError
