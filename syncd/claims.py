@@ -2,7 +2,7 @@
 
 - A daemon that knows of no claim of its own makes the first one, or the next one where the last was made in
   its own place (this host and state directory, which one process at a time holds). Where another's is the
-  last, it is refused: ArchiveClaimed.
+  last, it is refused: ArchiveClaimed. A take-over of its own place, whose state was lost, is completed first.
 - A state that made a claim goes on under it, wherever it is, until another daemon takes over; and makes the
   next one for a new generation. So the copy of a state that lost a conflict goes on in its own generation,
   and both say that they are not alone.
@@ -16,6 +16,7 @@
 import asyncio
 import hmac
 import socket
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,6 +79,7 @@ class Standing:
         clock: for the time in a claim.
         log: told of claims, ours and those beside.
         place: where this daemon lives.
+        complete: closes what the claim of that number, of this place, took over. Raises StoreError.
 
     Every method raises StoreError, and ArchiveClaimed where another daemon is the one that writes.
     """
@@ -93,10 +95,13 @@ class Standing:
         clock: Clock,
         log: Log,
         place: Place,
+        complete: Callable[[int], Awaitable[object]],
     ) -> None:
         self._store, self._target, self._database = store, target, database
         self._claims, self._signing_key = state.claims, signing_key
         self._clock, self._log, self._place = clock, log, place
+        self._complete = complete
+        self._taking_over = False  # from its claim until it is settled; nothing else may be claimed meanwhile
         self._generation = ""  # the one that is known to be claimed, in this process
         self._seen = 0  # all claims up to this one were looked at
         self._proof = 0  # a claim that is there
@@ -139,6 +144,7 @@ class Standing:
                 found = await self._must_read(number) if number else None
                 if isinstance(found, ArchiveError):
                     raise self._refused(found)
+                self._taking_over = True
                 if await self._put(number + 1, Act.TAKE_OVER, generation):
                     return number + 1
             raise self._restless()
@@ -146,6 +152,7 @@ class Standing:
     async def settle(self, number: int) -> None:
         """What that claim took over is closed: a new generation may begin."""
         await self._claims.hold(self._target, Held(number, ""))
+        self._taking_over = False
 
     async def _look(self) -> None:
         while True:
@@ -205,7 +212,7 @@ class Standing:
         for _ in range(_TRIES):
             number = await self._last()
             found = await self._must_read(number)
-            if not isinstance(found, Claim) or not self._may_follow(found, generation):
+            if not isinstance(found, Claim) or not await self._may_follow(found, generation):
                 raise self._refused(found)
             if found.generation == generation:  # made a moment ago, and not noted
                 await self._hold(number, generation)
@@ -234,10 +241,18 @@ class Standing:
         await self._claims.hold(self._target, Held(number, generation))
         self._log(Event.TARGET_CLAIMED, target=self._target, claim=number, generation=generation)
 
-    def _may_follow(self, last: Claim, generation: str) -> bool:
+    async def _may_follow(self, last: Claim, generation: str) -> bool:
         """Whether a state that knows of no claim may make the next one."""
-        mine = last.daemon == self._place.daemon or last.generation == generation
-        return mine and last.act is Act.BEGIN
+        here = last.daemon == self._place.daemon
+        if last.act is Act.BEGIN:
+            return here or last.generation == generation
+        if not here or self._taking_over:
+            return False
+        try:
+            await self._complete(last.number)
+        except StoreRefused:  # it may not list
+            return False
+        return True
 
     async def _last(self) -> int:
         """The number of the last claim, 0 where there is none: there is no gap before it."""

@@ -17,6 +17,7 @@
 import asyncio
 import contextlib
 from collections.abc import Sequence
+from functools import partial
 from typing import Final
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, wait_random_exponential
@@ -35,7 +36,7 @@ from syncd.state import CLAIMED, CONFLICT, Outgoing, Stored
 from syncd.store.base import Store
 from syncd.store.probe import probe
 from syncd.store.wrap import WatchedStore
-from syncd.takeover import Taken, take_over
+from syncd.takeover import Taken, complete, take_over
 
 _BUNDLE_BYTES: Final = 4 << 20
 _LONGEST_DELAY: Final = 60.0
@@ -71,6 +72,9 @@ class Shipper:
         self._replica = replica
         self._target = target
         self.store: Store = WatchedStore(store, self._note_slow, _SLOW_SECONDS)
+        self._listing = (
+            self.store if listing is None else WatchedStore(listing, self._note_slow, _SLOW_SECONDS)
+        )
         self._standing = Standing(
             self.store,
             target,
@@ -80,9 +84,7 @@ class Shipper:
             clock=replica.clock,
             log=replica.log,
             place=place_of(replica.shadow.path.parent),
-        )
-        self._listing = (
-            self.store if listing is None else WatchedStore(listing, self._note_slow, _SLOW_SECONDS)
+            complete=partial(complete, replica, target, self.store, self._listing),
         )
         self._taken_over = asyncio.Event()
         self._probed = False

@@ -52,10 +52,16 @@ async def take_over(replica: Replica, target: str, store: Store, standing: Stand
     """
     generation = replica.chain.generation if replica.chain else new_generation(replica.clock.now_ms())
     number = await standing.take_over(generation)
+    taken = await complete(replica, target, store, listing, number)
+    await standing.settle(number)
+    return taken
+
+
+async def complete(replica: Replica, target: str, store: Store, listing: Store, number: int) -> Taken:
+    """Close what the claim `number` of this place took over; can be repeated. Raises StoreError."""
     closed, left = await close_generations(
         listing, store, database=replica.name, signing_key=replica.sealing.signing_key
     )
-    await standing.settle(number)
     replica.log(
         Event.TARGET_TAKEN_OVER,
         target=target,

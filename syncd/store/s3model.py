@@ -2,7 +2,7 @@
 
 - Left out: documentation, and the endpoints of services that neither S3 nor its credentials come from.
 - Read once for all targets.
-- Times in listings are read by Python's own parser: 19 ms of CPU for 1000 rows, where the SDK's takes 75.
+- Times are read by Python's own parsers: 19 ms of CPU for a listing of 1000 rows, where the SDK's takes 75.
 """
 
 import functools
@@ -10,6 +10,7 @@ import gzip
 import json
 from contextlib import suppress
 from datetime import datetime
+from email.utils import parsedate_to_datetime
 from typing import Any, Final
 
 from botocore.loaders import JSONFileLoader, Loader
@@ -37,9 +38,9 @@ def loader() -> Loader:
 
 def parse_time(value: Any) -> datetime:
     """As the SDK's `parse_timestamp`, which tries harder. Raises ValueError."""
-    if isinstance(value, str) and value.endswith("Z"):
-        with suppress(ValueError):
-            return datetime.fromisoformat(value)
+    if isinstance(value, str):
+        with suppress(ValueError):  # a listing's, or a header's
+            return datetime.fromisoformat(value) if value.endswith("Z") else parsedate_to_datetime(value)
     found: datetime = parse_timestamp(value)
     return found
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import shutil
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ from syncd.store.base import Store
 from syncd.store.memory import MemoryStore
 from syncd.verify import verify
 from tests.support.fakes import IDENTITY, SIGNING_KEY
-from tests.support.limits import LimitedStore
+from tests.support.limits import LimitedStore, anything
 from tests.verbs.bench import NAME, ROW, Bench, restore
 
 HOUR = 3_600_000
@@ -286,6 +287,44 @@ async def test_without_a_listing_nothing_is_written_until_it_is_done(bench: Benc
         await Shipper(replica, "main", writer, listing=bench.store()).take_over()
     await begin_theirs(bench)
     assert (await bench.restore())[1] == bench.path.read_bytes()
+
+
+@pytest.mark.parametrize("finished", [True, False])
+async def test_a_state_lost_behind_its_take_over_completes_it(bench: Bench, *, finished: bool) -> None:
+    """Nobody has to say it twice, whether or not the generations were closed."""
+    async with bench.replica() as replica:
+        await bench.capture(replica)
+        await bench.ship(replica)
+        await write(bench, replica)
+        if finished:
+            await take_over(bench)
+        else:
+            writer = LimitedStore(bench.held, bench.clock, read=anything)
+            with pytest.raises(StoreRefused):
+                await take_over(bench, writer)
+        shutil.rmtree(theirs(bench))
+        new = await begin_theirs(bench)
+        with pytest.raises(ArchiveClaimed):
+            await bench.ship(replica)
+        assert replica.chain is not None
+        assert closings(bench, replica.chain.generation) == [1]
+    plan, _ = await find_plan(bench.store(), database=NAME, verify_key=SIGNING_KEY.verify_key)
+    assert plan.snapshot.generation == new
+    await check(bench)
+
+
+async def test_another_places_take_over_is_not_completed(bench: Bench) -> None:
+    async with bench.replica() as replica:
+        await bench.capture(replica)
+        await bench.ship(replica)
+    await take_over(bench)
+    before = set(bench.held)
+    bench.clock.advance(1)
+    async with bench.replica(state=bench.directory / "third-state") as replica:
+        await bench.capture(replica)
+        with pytest.raises(ArchiveClaimed, match=r"writes this archive since .*\(claim 2\)"):
+            await bench.ship(replica)
+    assert set(bench.held) == before
 
 
 async def test_where_the_end_cannot_be_read_it_is_said(bench: Bench) -> None:
