@@ -38,14 +38,18 @@ def profile_of(target: Target, role: Role) -> str:
     return own[role] or target.profile
 
 
-def open_target(target: Target, role: Role) -> Store:
-    """The target with the credentials of `role`. Sends nothing. Raises ConfigError."""
+def open_target(target: Target, role: Role, *, helped: bool = False) -> Store:
+    """The target with the credentials of `role`. Sends nothing. Raises ConfigError.
+
+    `helped`: see `open_store`.
+    """
     return open_store(
         target.url,
         endpoint_url=target.endpoint_url,
         region=target.region,
         profile=profile_of(target, role),
         timeout=target.timeout,
+        helped=helped,
     )
 
 

@@ -122,13 +122,13 @@ async def opened(
     """
     async with AsyncExitStack() as stack:
         if settings is not None and target is not None:
-            store = open_target(settings.targets[target], role)
+            store = open_target(settings.targets[target], role, helped=True)
             stack.push_async_callback(store.close)
             yield prefixed(store, f"{place.name}/")
             return
         url = place.archive or (kit.archive_url if kit else "")
         endpoint = place.endpoint_url or (kit.endpoint_url if kit else "")
-        store = open_store(url, endpoint_url=endpoint)
+        store = open_store(url, endpoint_url=endpoint, helped=True)
         stack.push_async_callback(store.close)
         yield prefixed(store, await _database_in(store, place.name, kit))
 

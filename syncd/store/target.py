@@ -14,6 +14,7 @@ from urllib.parse import unquote, urlsplit
 from syncd.errors import ConfigError
 from syncd.store.base import Store
 from syncd.store.directory import DirectoryStore
+from syncd.store.helped import HelpedStore
 
 SCHEMES: Final = ("file", "s3")
 
@@ -22,9 +23,18 @@ _NO_CREDENTIALS: Final = "put credentials in the environment, in ~/.aws, or name
 
 
 def open_store(
-    url: str, *, endpoint_url: str = "", region: str = "", profile: str = "", timeout: float = 60.0
+    url: str,
+    *,
+    endpoint_url: str = "",
+    region: str = "",
+    profile: str = "",
+    timeout: float = 60.0,
+    helped: bool = False,
 ) -> Store:
-    """The store at `url`; `timeout` in seconds, per call, the other options are S3's. Raises ConfigError."""
+    """The store at `url`; `timeout` in seconds, per call, the other options are S3's. Raises ConfigError.
+
+    Where it is `helped`, other processes help to get bundles in their thousands.
+    """
     scheme, separator, _ = url.partition("://")
     match scheme.lower():
         case "file":
@@ -34,9 +44,13 @@ def open_store(
             _check_endpoint(endpoint_url)
             from syncd.store.s3 import S3Store  # noqa: PLC0415  # costs 0.3 s and 30 MB, see the module
 
-            return S3Store(
+            store = S3Store(
                 bucket, prefix, endpoint_url=endpoint_url, region=region, profile=profile, timeout=timeout
             )
+            if not helped:
+                return store
+            options = {"endpoint_url": endpoint_url, "region": region, "profile": profile}
+            return HelpedStore(store, {"url": url, "timeout": timeout} | options, timeout=timeout)
         case _:
             what = f"scheme {scheme!r} is not supported" if separator else "the target is not a URL"
             raise ConfigError(what, hint="write file:///absolute/path or s3://bucket/prefix")

@@ -115,7 +115,7 @@ class Watch:
             if line["event"] == Event.LIBRARY_WARNED:
                 message = re.sub(r"[0-9]+", "N", str(line.get("message")))[:80]
                 self._world.record.events[f"  {line.get('library')}: {message}"] += 1
-            if self._calm and self.fault is None and line["event"] in _TROUBLE:
+            if self._calm and self.fault is None and line["event"] in _TROUBLE and not self._lost(line):
                 self._world.record.blame(f"without a fault: {json.dumps(line)}")
         errors = self._world.directory / "daemon.err"
         if errors.exists() and errors.stat().st_size > self._stderr:
@@ -124,6 +124,12 @@ class Watch:
             self._world.lines += [{"level": "error", "stderr": line} for line in text.splitlines()]
             if "Traceback" in text or self.fault is None or not self.fault.may_end:
                 self._world.record.blame(f"stderr, during {self._during()}: {text[-3000:]}")
+
+    def _lost(self, line: dict[str, Any]) -> bool:
+        """Whether a drill drew a position that the store lost, and that was told before."""
+        losses = {Event.TARGET_LOST, Event.TARGET_ROLLED_BACK}
+        told = any(line.get("event") in losses for line in self._world.lines)
+        return told and line["event"] == Event.DRILL_FAILED and "are missing" in line["error"]
 
     def blame_once(self, sentence: str, details: str = "") -> None:
         sentence += f", during {self._during()}"
