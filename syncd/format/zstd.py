@@ -20,7 +20,8 @@ else:
 _SHORTEST_PREFIX: Final = 8
 _SMALLEST_WINDOW: Final = 10
 # Most levels' tables are too small to remember a prefix of megabytes, and the patch grows manyfold
-# (adr/0001). Levels 1 to 3 enter every few bytes of a prefix, levels above enter every byte.
+# (adr/0001). Levels 1 to 3 enter every few bytes of a prefix, levels above enter every byte. Tables of
+# twice that size make patches 0.3 % smaller, and are most of what a daemon's memory peaks with.
 _SPARSE_TABLE_LOG: Final = 20
 _LAST_SPARSE_LEVEL: Final = 3
 _FIRST_LEVEL_OF_LARGE_TABLES: Final = 12
@@ -43,7 +44,8 @@ def compress(data: bytes, *, level: int, prefix: bytes = b"", window_log_max: in
         parameter.window_log: window_log,
     }
     if prefix and level < _FIRST_LEVEL_OF_LARGE_TABLES:
-        table_log = min(window_log, _SPARSE_TABLE_LOG) if level <= _LAST_SPARSE_LEVEL else window_log
+        sparse = level <= _LAST_SPARSE_LEVEL
+        table_log = min(window_log - 2, _SPARSE_TABLE_LOG) if sparse else window_log - 1
         options[parameter.hash_log] = options[parameter.chain_log] = table_log
     compressor = zstd.ZstdCompressor(options=options, zstd_dict=_dictionary(prefix))
     return compressor.compress(data, zstd.ZstdCompressor.FLUSH_FRAME)
