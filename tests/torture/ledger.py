@@ -46,13 +46,13 @@ class Ledger:
         self.busy_checkpoints = 0
         self.complaints: list[str] = []
         self._journal = journal
-        self._mode = mode
+        self.mode = mode
         self._conn = self.open()
 
     def open(self) -> sqlite3.Connection:
         """Connect; a new database gets its tables."""
         conn = self.connect()
-        conn.execute(f"PRAGMA journal_mode = {self._mode}")
+        conn.execute(f"PRAGMA journal_mode = {self.mode}")
         conn.execute("PRAGMA synchronous = NORMAL")
         if not conn.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
             conn.executescript(f"BEGIN;{SCHEMA}COMMIT;")

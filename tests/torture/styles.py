@@ -18,6 +18,8 @@ Steps = Generator[float, None, None]
 Style = Callable[[Ledger, Random], Steps]
 
 _AUTOCHECKPOINT: Final = 1000
+_REST_EVERY: Final = 2.0
+_REST_SECONDS: Final = 0.5
 
 
 def single(ledger: Ledger, rng: Random) -> Steps:
@@ -177,10 +179,20 @@ def _stamp(ledger: Ledger) -> tuple[int, int]:
 
 
 def run_style(name: str, ledger: Ledger, rng: Random, told: Callable[[float], bool]) -> None:
-    """Write in this style, or `steady RATE`, until `told(seconds)`, which waits so long, says to end."""
+    """Write in this style, or `steady RATE`, until `told(seconds)`, which waits so long, says to end.
+
+    Where there is no WAL, a capture needs a moment without a write, long enough to read the file (README,
+    "Limits"): at hundreds of transactions a second in a file of 20 MB there is none but the one made here.
+    """
     kind, _, rate = name.partition(" ")
     steps = (steady(int(rate)) if rate else WAL_STYLES[kind])(ledger, rng)
+    rest = time.monotonic() + _REST_EVERY
     with closing(steps):
         for pause in steps:
-            if told(pause):
+            if ledger.mode == "delete" and time.monotonic() >= rest:
+                resting = max(pause, _REST_SECONDS)
+                rest = time.monotonic() + resting + _REST_EVERY
+            else:
+                resting = pause
+            if told(resting):
                 return
