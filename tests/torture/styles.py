@@ -182,7 +182,8 @@ def run_style(name: str, ledger: Ledger, rng: Random, told: Callable[[float], bo
     """Write in this style, or `steady RATE`, until `told(seconds)`, which waits so long, says to end.
 
     Where there is no WAL, a capture needs a moment without a write, long enough to read the file (README,
-    "What is guaranteed, and what is not"): at hundreds of transactions a second in a file of 20 MB there is none but the one made here.
+    "What is guaranteed, and what is not"): at hundreds of transactions a second in a file of 20 MB there is
+    none but the one made here.
     """
     kind, _, rate = name.partition(" ")
     steps = (steady(int(rate)) if rate else WAL_STYLES[kind])(ledger, rng)
