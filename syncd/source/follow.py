@@ -21,6 +21,7 @@ from syncd.source.walindex import (
     Guard,
     IndexHeader,
     connected_process,
+    glance,
     is_backfilled,
     is_being_written,
     read_index,
@@ -101,12 +102,11 @@ class Follower:
         shm = self._files.shm
         if not self._indexed or shm is None or os.fstat(shm).st_nlink == 0:
             return True
-        index = read_index(shm)
-        return (
-            index is None
-            or index.salts != position.salts
-            or not 0 <= index.max_frame - position.frame <= _LITTLE_FRAMES
-        )
+        seen = glance(shm)
+        if seen is None:
+            return True
+        frame, salts = seen
+        return salts != position.salts or not 0 <= frame - position.frame <= _LITTLE_FRAMES
 
     def adopt(self) -> Generator[None, None, WalPosition]:
         """Read the log from its start. Returns the position reached; the page count is set."""

@@ -85,6 +85,17 @@ def read_index(fd: int) -> IndexHeader | None:
     return None
 
 
+def glance(fd: int) -> tuple[int, bytes] | None:
+    """The newest frame and the salts, unchecked: for a hint, at a tenth of `read_index`'s price.
+
+    None while a writer is between the two copies.
+    """
+    raw = os.pread(fd, 2 * _COPY_SIZE, 0)
+    if len(raw) < 2 * _COPY_SIZE or raw[:_COPY_SIZE] != raw[_COPY_SIZE:]:
+        return None
+    return int.from_bytes(raw[16:20], sys.byteorder), raw[32:40]
+
+
 def is_backfilled(fd: int, max_frame: int) -> bool:
     """Whether checkpoints have copied every frame up to `max_frame` into the database."""
     raw = os.pread(fd, 4, _BACKFILL_OFFSET)

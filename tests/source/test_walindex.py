@@ -11,6 +11,7 @@ import pytest
 from syncd.source.walindex import (
     Guard,
     connected_process,
+    glance,
     is_backfilled,
     is_being_written,
     parse_index,
@@ -53,6 +54,23 @@ def test_every_page_size(app: App, size: int) -> None:
     assert index.page_count == 2
     assert index.salts == Path(f"{app.path}-wal").read_bytes()[16:24]
     assert not index.big_endian
+
+
+def test_a_glance_sees_what_a_reading_does(chat: App, shm: int, tmp_path: Path) -> None:
+    for _ in range(5):
+        chat.sql(ROW)
+        index = read_index(shm)
+        assert index is not None
+        assert glance(shm) == (index.max_frame, index.salts)
+    raw = bytearray(os.pread(shm, 96, 0))
+    copy = tmp_path / "shm"
+    for torn in (raw[:95], raw[:48] + bytes(48), b""):
+        copy.write_bytes(torn)
+        fd = os.open(copy, os.O_RDONLY)
+        try:
+            assert glance(fd) is None
+        finally:
+            os.close(fd)
 
 
 def test_change_counts_commits_across_resets(chat: App, shm: int) -> None:
