@@ -26,7 +26,8 @@ HEADER: Final = struct.Struct(">II")
 FAILED: Final = (1 << 32) - 1
 
 _WORTH_IT: Final = 300
-_AT_ONCE: Final = 32  # for each helper, as many as it has connections
+# Each helper's share. A restore has 128 in flight; few are left to this process, which also has to apply them.
+_AT_ONCE: Final = 112
 _MOST: Final = 3
 _PATIENCE: Final = 2.0  # times the deadline of a call
 

@@ -76,6 +76,7 @@ def object_of(number: int) -> bytes:
 @pytest_asyncio.fixture
 async def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Scene]:
     monkeypatch.setattr(helped, "_WORTH_IT", 5)
+    monkeypatch.setattr(helped, "_AT_ONCE", 32)
     monkeypatch.setattr(helped, "_spare_processors", lambda: 1)
     scene = Scene(tmp_path, timeout=PATIENCE)
     await scene.fill()
