@@ -26,7 +26,7 @@ HEADER: Final = struct.Struct(">II")
 FAILED: Final = (1 << 32) - 1
 
 _WORTH_IT: Final = 300
-# Each helper's share. A restore has 128 in flight; few are left to this process, which also has to apply them.
+# Each helper's share. A restore has 128 in flight; few are left to this process, which has to apply them too.
 _AT_ONCE: Final = 112
 _MOST: Final = 3
 _PATIENCE: Final = 2.0  # times the deadline of a call
