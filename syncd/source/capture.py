@@ -144,10 +144,14 @@ class Capture:
             busy=busy,
         )
 
-    def stirs(self) -> bool:
-        """Whether the next poll should not wait. Between polls only; costs one or two small reads."""
+    def stirs(self, *, first: bool = False) -> bool:
+        """Whether the next poll should not wait; where the `first` commit counts, after any.
+
+        Between polls only; costs a small read.
+        """
         try:
-            return not isinstance(self._position, WalPosition) or self._follower.stirs(self._position)
+            position = self._position
+            return not isinstance(position, WalPosition) or self._follower.stirs(position, first=first)
         except OSError:
             return True  # the poll will tell
 

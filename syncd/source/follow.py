@@ -94,10 +94,11 @@ class Follower:
             return True
         return self._wal.header() is not None
 
-    def stirs(self, position: WalPosition) -> bool:
+    def stirs(self, position: WalPosition, *, first: bool) -> bool:
         """Whether more than a little was committed since `position`, or the log is not what it was.
 
-        A little is what cannot be lost soon: SQLite's default is to reset the log at 1000 frames.
+        A little is what cannot be lost soon: SQLite's default is to reset the log at 1000 frames. Where the
+        `first` commit counts, nothing is little.
         """
         shm = self._files.shm
         if not self._indexed or shm is None or os.fstat(shm).st_nlink == 0:
@@ -106,7 +107,7 @@ class Follower:
         if seen is None:
             return True
         frame, salts = seen
-        return salts != position.salts or not 0 <= frame - position.frame <= _LITTLE_FRAMES
+        return salts != position.salts or not 0 <= frame - position.frame <= (0 if first else _LITTLE_FRAMES)
 
     def adopt(self) -> Generator[None, None, WalPosition]:
         """Read the log from its start. Returns the position reached; the page count is set."""

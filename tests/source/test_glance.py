@@ -20,8 +20,10 @@ def chat(app: App, rig: Rig) -> App:
 
 
 def test_a_few_commits_may_wait(chat: App, rig: Rig) -> None:
+    assert not rig.capture.stirs(first=True)
     for _ in range(20):
         chat.sql(ROW, 100)
+        assert rig.capture.stirs(first=True)
     assert not rig.capture.stirs()
     (piece,) = rig.check()
     assert piece.commits == 20
