@@ -18,6 +18,7 @@ from syncd.format.manifest import Manifest, PackRef, encode_manifest, encode_man
 from syncd.format.marks import Mark, Purpose, Range, encode_mark, encode_tombstone, tombstone_of
 from syncd.format.runs import Run, Runs
 from syncd.model import Digest
+from tests.support.damage import flipped
 
 GENERATION, OTHER = "01ARZ3NDEKTSV4RRFFQ69G5FAV", "01ARZ3NDEKTSV4RRFFQ69G5FAW"
 IDENTITY = Identity.generate(Kem.X25519)
@@ -119,7 +120,7 @@ def damages(raw: bytes) -> Iterator[bytes]:
     for at in range(len(raw)):
         yield raw[:at]
         for bit in range(8):
-            yield raw[:at] + bytes((raw[at] ^ 1 << bit,)) + raw[at + 1 :]
+            yield flipped(raw, at, 1 << bit)
         yield raw[:at] + raw[at + 1 :]
         yield raw[:at] + b"\0" + raw[at:]
     yield raw + b"\0"

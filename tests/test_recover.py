@@ -36,6 +36,7 @@ from syncd.store.memory import MemoryStore
 from tests.e2e.process import Outcome, environment, syncd
 from tests.format.make_golden import GOLDEN, PASSPHRASE, SIZE, delta, history
 from tests.format.support import GENERATION
+from tests.support.damage import flipped
 
 PROGRAM = Path(__file__).parents[1] / "syncd" / "recover.py"
 OBJECTS = sorted(path.relative_to(GOLDEN) for path in (GOLDEN / "chat").rglob("*") if path.is_file())
@@ -205,9 +206,8 @@ def test_pieces_a_new_page_size_and_a_snapshot_within_a_bundle(tmp_path: Path, t
 
 
 def flip(path: Path) -> None:
-    data = bytearray(path.read_bytes())
-    data[len(data) // 2] ^= 1
-    path.write_bytes(data)
+    data = path.read_bytes()
+    path.write_bytes(flipped(data, len(data) // 2))
 
 
 def cut(path: Path) -> None:

@@ -35,6 +35,7 @@ from syncd.source.integrity import make_specimen
 from syncd.specimen import Specimen
 from syncd.store.memory import Held, MemoryStore
 from syncd.verify import verify
+from tests.support.damage import flipped
 from tests.support.fakes import IDENTITY, SIGNING_KEY, START_MS
 from tests.verbs.bench import NoProgress
 
@@ -234,7 +235,7 @@ def alterations() -> list[tuple[str, Alteration]]:
     """What is done to the bytes of an object at a place. Flips come most often."""
     flip: tuple[str, Alteration] = (
         "flipped",
-        lambda raw, at, rng: raw[:at] + bytes((raw[at] ^ 1 << rng.randrange(8),)) + raw[at + 1 :],
+        lambda raw, at, rng: flipped(raw, at, 1 << rng.randrange(8)),
     )
     return [
         flip,

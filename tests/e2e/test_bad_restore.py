@@ -12,6 +12,7 @@ from tests.e2e.conftest import Kept
 from tests.e2e.process import Zygote
 from tests.e2e.support import Site
 from tests.e2e.table import Desk, Row, check
+from tests.support.damage import flipped
 
 LOCAL = ("--from", "local")
 Change = Callable[[Path], object]
@@ -86,9 +87,7 @@ def archive(kind: str, number: int, change: Change, *options: object) -> Callabl
 
 def flip(at: int) -> Change:
     def change(path: Path) -> None:
-        raw = bytearray(path.read_bytes())
-        raw[at] ^= 1
-        path.write_bytes(raw)
+        path.write_bytes(flipped(path.read_bytes(), at))
 
     return change
 

@@ -12,6 +12,7 @@ import pytest
 from syncd.store import open_store
 from tests.e2e.process import Zygote, assert_refused, partials, running, succeeded
 from tests.e2e.support import Site, keep_truth
+from tests.support.damage import flipped
 from tests.support.servers import BUCKET, S3Server, free_ports, s3_environ
 
 
@@ -70,7 +71,7 @@ def test_verified_and_drilled_and_then_tampered_with(bucket: Bucket, tmp_path: P
         for damaged in (
             None,
             raw[: len(raw) // 2],
-            raw[:-9] + bytes((raw[-9] ^ 1,)) + raw[-8:],
+            flipped(raw, -9),
             other["epochs" if kind != "epochs" else "packs"],
         ):
             if kind == "deltas" and damaged is None:

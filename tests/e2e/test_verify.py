@@ -14,14 +14,14 @@ from syncd.cli.init import init
 from tests.e2e.conftest import Kept
 from tests.e2e.process import Outcome, Zygote, succeeded
 from tests.e2e.support import CHEAP, objects
+from tests.support.damage import flipped
 
 KINDS = ("deltas", "epochs", "packs", "snapshots")
 
 
 def flip(path: Path, rng: random.Random) -> None:
-    raw = bytearray(path.read_bytes())
-    raw[rng.randrange(len(raw))] ^= 1 << rng.randrange(8)
-    path.write_bytes(raw)
+    raw = path.read_bytes()
+    path.write_bytes(flipped(raw, rng.randrange(len(raw)), 1 << rng.randrange(8)))
 
 
 def truncate(path: Path, rng: random.Random) -> None:

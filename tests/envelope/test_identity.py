@@ -9,6 +9,7 @@ from syncd.envelope.identity import Argon2Params, check_protected, protect, unpr
 from syncd.envelope.kem import Kem
 from syncd.envelope.keys import Identity
 from syncd.errors import ArchiveError, FormatVersionError, IdentityError
+from tests.support.damage import flipped
 
 CHEAP = Argon2Params(memory_kib=32, iterations=1, lanes=1)
 IDENTITY = Identity.generate(Kem.X25519)
@@ -51,8 +52,7 @@ def test_an_empty_passphrase_is_refused() -> None:
 
 def test_damage_is_told_from_a_wrong_passphrase() -> None:
     for at in range(len(PROTECTED)):
-        flipped = PROTECTED[:at] + bytes((PROTECTED[at] ^ 1,)) + PROTECTED[at + 1 :]
-        for raw in (flipped, PROTECTED[:at]):
+        for raw in (flipped(PROTECTED, at), PROTECTED[:at]):
             with pytest.raises(IdentityError, match="damaged"):
                 unprotect(raw, "correct horse")
     with pytest.raises(IdentityError, match="damaged"):
@@ -63,7 +63,7 @@ def test_a_forged_head_does_not_open() -> None:
     # The forger mends the checksum: the head is bound by the seal all the same.
     body = PROTECTED[:-4]
     for at in (11, 15, 16, 20, 40, len(body) - 1):
-        raw = resummed(body[:at] + bytes((body[at] ^ 2,)) + body[at + 1 :])
+        raw = resummed(flipped(body, at, 2))
         with pytest.raises(IdentityError, match=r"passphrase|damaged"):
             unprotect(raw, "correct horse")
 

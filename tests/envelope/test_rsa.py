@@ -29,6 +29,7 @@ from syncd.envelope.keys import Identity, Recipient
 from syncd.envelope.pem import HsmIdentity
 from syncd.envelope.spelling import spell
 from syncd.errors import ArchiveError, IdentityError
+from tests.support.damage import flipped
 
 GOLDEN: Final = Path(__file__).parent / "golden"
 PEM: Final = (GOLDEN / "rsa.pem").read_bytes()
@@ -85,8 +86,7 @@ def test_a_wrap_opens_for_its_context_only_and_undamaged(
     assert IDENTITY.unwrap(wrapped, info) == plaintext
     assert IDENTITY.unwrap(wrapped, info + b"x") is None
     assert IDENTITY.unwrap(wrapped[:at], info) is None
-    damaged = wrapped[:at] + bytes((wrapped[at] ^ flip,)) + wrapped[at + 1 :]
-    assert IDENTITY.unwrap(damaged, info) is None
+    assert IDENTITY.unwrap(flipped(wrapped, at, flip), info) is None
 
 
 def test_another_key_opens_nothing() -> None:

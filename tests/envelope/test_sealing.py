@@ -23,6 +23,7 @@ from syncd.envelope.keys import Identity
 from syncd.errors import ArchiveError, IdentityError
 from syncd.model import Digest
 from tests.envelope import cobblestone
+from tests.support.damage import flipped
 
 KEY = EpochKey("chat", "01ARZ3NDEKTSV4RRFFQ69G5FAV", 2, b"s" * 32)
 
@@ -62,7 +63,7 @@ def test_sealed_bytes_open_nowhere_else(key: EpochKey, kind: Kind, label: bytes)
 def test_no_damage_opens() -> None:
     sealed = seal(KEY, Kind.DELTA, b"label", b"plaintext")
     for at in range(len(sealed)):
-        for damaged in (sealed[:at], sealed[:at] + bytes((sealed[at] ^ 1,)) + sealed[at + 1 :]):
+        for damaged in (sealed[:at], flipped(sealed, at)):
             with pytest.raises(ArchiveError):
                 unseal(KEY, Kind.DELTA, b"label", damaged, what="it")
     with pytest.raises(ArchiveError):

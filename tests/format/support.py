@@ -11,6 +11,7 @@ from syncd.format.names import MAX_EPOCH, generation_text
 from syncd.format.runs import Run, Runs
 from syncd.format.wire import MAX_MS, MAX_VARINT
 from syncd.model import Digest
+from tests.support.damage import flipped
 
 GENERATION = "01ARZ3NDEKTSV4RRFFQ69G5FAV"
 
@@ -58,7 +59,7 @@ def flips(raw: bytes) -> Iterator[tuple[int, bytes]]:
     """Every byte, changed in its lowest bit, its highest bit, and all bits."""
     for at in range(len(raw)):
         for mask in (0x01, 0x80, 0xFF):
-            yield at, raw[:at] + bytes((raw[at] ^ mask,)) + raw[at + 1 :]
+            yield at, flipped(raw, at, mask)
 
 
 @st.composite

@@ -19,6 +19,8 @@ from typing import Self
 
 from typing_extensions import override
 
+from tests.support.damage import flipped
+
 _CHUNK = 64 * 1024
 _CONTINUE = b"HTTP/1.1 100"  # only asks for the body; the answer comes after it
 
@@ -171,7 +173,7 @@ class FaultProxy(Proxy):
                     case Fault.HELD_ACK:
                         await asyncio.Event().wait()
                     case Fault.CORRUPT if not chunk.startswith(b"HTTP/"):
-                        chunk = chunk[:-1] + bytes([chunk[-1] ^ 1])
+                        chunk = flipped(chunk)
                     case Fault.CUT:
                         room = self.cut_after - self._answer_bytes
                         self._answer_bytes += len(chunk)

@@ -8,6 +8,7 @@ from syncd.format.names import deltas_name, epoch_name, pack_name, snapshot_name
 from syncd.format.runs import Run
 from syncd.model import Digest
 from tests.format.support import GENERATION
+from tests.support.damage import flipped
 from tests.vectors.maker import SIZE, STRANGER, Maker, Pages, digest_of, image
 
 NEWER = "01BX5ZZKBKACTAV9WEVGEMMVRZ"
@@ -101,7 +102,7 @@ def damaged() -> Iterator[tuple[str, Chain]]:
     changes: dict[str, Callable[[bytes], bytes]] = {
         "truncated": lambda raw: raw[:-1],
         "extended": lambda raw: raw + b"\0",
-        "flipped": lambda raw: raw[:-1] + bytes((raw[-1] ^ 1,)),
+        "flipped": flipped,
         "newer-version": lambda raw: raw[:6] + b"\2" + raw[7:],
     }
     for change, alter in changes.items():

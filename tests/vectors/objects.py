@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from tests.support.damage import flipped
 from tests.vectors.chains import NEWER, whole
 from tests.vectors.maker import SIGNING, Maker
 
@@ -33,7 +34,7 @@ def objects() -> Iterator[Object]:
         yield Object("cut in the middle", kind, name, raw[: len(raw) // 2], "damaged")
         yield Object("the last byte cut off", kind, name, raw[:-1], "damaged")
         yield Object("a byte too much", kind, name, raw + b"\0", "damaged")
-        yield Object("a bit flipped", kind, name, raw[:-9] + bytes((raw[-9] ^ 4,)) + raw[-8:], "damaged")
+        yield Object("a bit flipped", kind, name, flipped(raw, -9, 4), "damaged")
         yield Object("a newer version", kind, name, raw[:6] + b"\2" + raw[7:], "version")
         yield Object("the reserved byte is set", kind, name, raw[:7] + b"\1" + raw[8:], "damaged")
         other = next(each for each in maker.objects if f"/{kind}/" not in each)

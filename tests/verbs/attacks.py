@@ -10,6 +10,7 @@ from syncd.source.integrity import make_specimen
 from syncd.specimen import Specimen
 from syncd.store.base import Store
 from syncd.store.memory import Held, MemoryStore
+from tests.support.damage import flipped
 from tests.support.fakes import IDENTITY, SIGNING_KEY, START_MS
 
 KINDS: Final = ("deltas", "epochs", "packs", "snapshots")
@@ -64,9 +65,8 @@ def empty(archive: Archive, name: str, _rng: random.Random) -> None:
 
 
 def flip(archive: Archive, name: str, rng: random.Random) -> None:
-    raw = bytearray(archive.held[name].data)
-    raw[rng.randrange(len(raw))] ^= 1 << rng.randrange(8)
-    archive.held[name] = Held(bytes(raw), 0)
+    raw = archive.held[name].data
+    archive.held[name] = Held(flipped(raw, rng.randrange(len(raw)), 1 << rng.randrange(8)), 0)
 
 
 def extend(archive: Archive, name: str, rng: random.Random) -> None:

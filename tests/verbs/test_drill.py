@@ -24,6 +24,7 @@ from syncd.source import integrity
 from syncd.source.integrity import Integrity
 from syncd.store.iam import SELF_TESTS
 from syncd.store.memory import MemoryStore
+from tests.support.damage import flipped
 from tests.support.fakes import IDENTITY, SIGNING_KEY, START_MS, FakeClock, Recorder
 from tests.verbs.attacks import ATTACKS, GENERATION, KINDS, NAME, Archive, build, names, remove, sibling
 
@@ -233,7 +234,7 @@ class Spoiler(MemoryStore):
     @override
     async def put(self, name: str, data: bytes) -> None:
         if self.kind and name.startswith(SELF_TESTS) and f"/{self.kind}/" in name:
-            data = data[:-1] + bytes((data[-1] ^ 1,))
+            data = flipped(data)
         await super().put(name, data)
 
     @override

@@ -13,6 +13,7 @@ from syncd.keyring import Keyring, Proof, last_seq, name_of, prove, read_keyring
 from syncd.replica import Replica, Sealing
 from syncd.ship import Shipper
 from syncd.store.memory import Held
+from tests.support.damage import flipped
 from tests.support.fakes import IDENTITY, SIGNING_KEY
 from tests.verbs.bench import NAME, Bench
 
@@ -170,7 +171,7 @@ async def test_an_epoch_that_is_damaged_is_told_and_the_others_still_count(bench
         assert replica.chain is not None
         name = epoch_name(replica.chain.generation, 1)
     held = bench.held[name]
-    bench.held[name] = Held(held.data[:-1] + b"\0", held.modified_ms)
+    bench.held[name] = Held(flipped(held.data), held.modified_ms)
     ring = await keyring(bench)
     assert numbers(ring, IDENTITY) == [2]
     assert [error.message.split(":")[0] for error in ring.damaged] == [name]

@@ -10,6 +10,7 @@ from syncd.format.names import hold_name, lease_name, tombstone_name
 from syncd.marks import new_mark_id
 from syncd.policy.inventory import Kind
 from syncd.store.memory import Held
+from tests.support.damage import flipped
 from tests.support.fakes import START_MS
 from tests.verbs.prunable import Archive
 
@@ -76,7 +77,7 @@ async def test_a_snapshot_that_lacks_a_pack_counts_for_nothing_and_is_named(
 async def test_a_manifest_that_cannot_be_read_is_told_with_why(archive: Archive) -> None:
     name = archive.add_snapshot([0])
     held = archive.held[name]
-    archive.held[name] = Held(held.data[:-1] + b"x", held.modified_ms)
+    archive.held[name] = Held(flipped(held.data), held.modified_ms)
     report = await archive.prune(dry_run=True)
     (verdict,) = [v for v in report.verdicts if v.name == name]
     assert verdict.reason.startswith("it cannot be read: the signature of the manifest is wrong")

@@ -13,6 +13,7 @@ from syncd.destination import copy_shadow
 from syncd.errors import ArchiveError, ConfigError, NoRestorePoint, StateError, WouldOverwrite
 from syncd.model import Digest
 from syncd.store.memory import Held, MemoryStore
+from tests.support.damage import flipped
 from tests.support.fakes import SIGNING_KEY, START_MS
 from tests.verbs.bench import NAME, Bench, restore
 
@@ -57,9 +58,7 @@ def remove(bench: Bench, name: str) -> None:
 
 
 def damage(bench: Bench, name: str) -> None:
-    raw = bytearray(bench.held[name].data)
-    raw[-20] ^= 1
-    bench.held[name] = Held(bytes(raw), 0)
+    bench.held[name] = Held(flipped(bench.held[name].data, -20), 0)
 
 
 def cut(bench: Bench, name: str) -> None:

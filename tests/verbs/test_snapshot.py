@@ -13,6 +13,7 @@ from syncd.log import Event
 from syncd.replica import Replica
 from syncd.ship import Shipper
 from syncd.store.memory import Held, MemoryStore
+from tests.support.damage import flipped
 from tests.support.faultstore import Fault, FaultStore
 from tests.verbs.bench import Bench
 
@@ -264,7 +265,7 @@ async def test_a_whole_one_builds_on_nothing(bench: Bench) -> None:
         await shipper.ship()
         for name in packs(bench):
             held = bench.held[name]
-            bench.held[name] = Held(bytes([held.data[0] ^ 1]) + held.data[1:], held.modified_ms)
+            bench.held[name] = Held(flipped(held.data, 0), held.modified_ms)
         taken = await shipper.snapshot("mending", whole=True)
         assert taken is not None
         assert (taken.seq, taken.changed) == (1, taken.pages)
