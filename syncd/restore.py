@@ -32,6 +32,7 @@ from syncd.errors import ArchiveError, NoRestorePoint, StoreError
 from syncd.format.manifest import Manifest
 from syncd.format.marks import Purpose, Range
 from syncd.format.names import MAX_SEQ
+from syncd.heap import trim_heap
 from syncd.marks import lease
 from syncd.model import Digest
 from syncd.policy.plan import Plan
@@ -199,6 +200,7 @@ class Restore:
                 " database it was made from"
             )
         image.proven(expected)
+        await self._in_thread(trim_heap)
         return expected
 
     async def _apply_deltas(self, plan: Plan, successor: Successor) -> None:

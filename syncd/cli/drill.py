@@ -11,7 +11,6 @@ from typing import Any, Final
 import typer
 
 from syncd.cli import check_exclusive
-from syncd.cli.heap import bound_heap
 from syncd.cli.identity import open_identity
 from syncd.cli.output import print_json, size_text
 from syncd.cli.places import Place, opened, verify_key_of
@@ -21,6 +20,7 @@ from syncd.drill import Outcome, drill
 from syncd.envelope.keys import Identity
 from syncd.envelope.kit import Kit
 from syncd.errors import ConfigError
+from syncd.heap import bound_heap
 from syncd.log import Event
 from syncd.model import format_time
 from syncd.state import STATE_FILE, Job, note_job
@@ -77,7 +77,7 @@ async def _drill(
     name = request.name or (kit.database if kit else "")
     if not name:
         raise ConfigError("which database?", hint="give its NAME")
-    async with opened(request, settings, kit, target) as store:
+    async with opened(request, settings, kit, target, helped=True) as store:
         outcome = await drill(
             store,
             database=name,

@@ -23,6 +23,7 @@ from syncd.envelope.kit import Kit
 from syncd.errors import ArchiveError, ConfigError, FormatVersionError, IdentityError, NoRestorePoint
 from syncd.format.epoch import decode_epoch
 from syncd.format.names import GENERATIONS, epochs_dir, parse_generation
+from syncd.heap import collect_rarely
 from syncd.policy.plan import Plan
 from syncd.store import open_store, prefixed
 from syncd.store.base import Store
@@ -115,20 +116,23 @@ async def opened(
     kit: Kit | None,
     target: str | None,
     role: Role = Role.RESTORER,
+    *,
+    helped: bool = False,
 ) -> AsyncIterator[Store]:
     """The archive of the one database that is meant. Raises StoreError, ConfigError, NoRestorePoint.
 
-    Reached as `role`, where the configuration has credentials of its own for it.
+    Reached as `role`, where the configuration has credentials of its own for it. `helped`: see `open_store`.
     """
+    collect_rarely()
     async with AsyncExitStack() as stack:
         if settings is not None and target is not None:
-            store = open_target(settings.targets[target], role, helped=True)
+            store = open_target(settings.targets[target], role, helped=helped)
             stack.push_async_callback(store.close)
             yield prefixed(store, f"{place.name}/")
             return
         url = place.archive or (kit.archive_url if kit else "")
         endpoint = place.endpoint_url or (kit.endpoint_url if kit else "")
-        store = open_store(url, endpoint_url=endpoint, helped=True)
+        store = open_store(url, endpoint_url=endpoint, helped=helped)
         stack.push_async_callback(store.close)
         yield prefixed(store, await _database_in(store, place.name, kit))
 

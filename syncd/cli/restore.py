@@ -20,7 +20,6 @@ from rich.progress import (
 )
 
 from syncd.cli import check_exclusive
-from syncd.cli.heap import bound_heap
 from syncd.cli.identity import open_identity
 from syncd.cli.output import print_json
 from syncd.cli.places import Place, opened, plan_of, verify_key_of
@@ -34,6 +33,7 @@ from syncd.errors import ArchiveError, ConfigError, IdentityError, NoRestorePoin
 from syncd.format.head import Head
 from syncd.format.wire import check_ms
 from syncd.heads import Heads
+from syncd.heap import bound_heap
 from syncd.model import format_time, parse_time
 from syncd.restore import Restore, Restored
 from syncd.state import SHADOW_FILE, STATE_FILE, read_status
@@ -74,7 +74,7 @@ class Bar:
 def run_restore(request: Request, *, as_json: bool) -> None:
     """Restore, and say what came out. Raises SyncdError."""
     check_exclusive(at=request.at, seq=request.seq)
-    bound_heap(large_bytes=1 << 20, spare_bytes=4 << 20)
+    bound_heap(large_bytes=8 << 20, spare_bytes=16 << 20)
     # Like an interrupt: what is half-written goes.
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     started = time.monotonic()
@@ -211,7 +211,7 @@ async def _from_one(
     at_ms: int | None,
 ) -> Restored:
     verify_key = verify_key_of(settings, kit, request.verify_key)
-    async with opened(request, settings, kit, target) as store:
+    async with opened(request, settings, kit, target, helped=True) as store:
         heads = Heads(store, database=request.name, verify_key=verify_key)
         if request.expect_head is not None:
             await heads.check(_parse_head(request.expect_head))

@@ -16,10 +16,10 @@ from typing import Final
 
 from typing_extensions import override
 
-from syncd.cli.heap import bound_heap
 from syncd.clock import SystemClock
 from syncd.config import check_unwritable, find, load
 from syncd.daemon import Daemon
+from syncd.heap import bound_heap
 from syncd.log import configure
 
 _THREADS: Final = 64  # targets that hang occupy one thread each, and must not take the others' threads

@@ -12,7 +12,6 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
 from syncd.cli import check_exclusive
-from syncd.cli.heap import bound_heap
 from syncd.cli.identity import open_identity
 from syncd.cli.output import print_json, print_table, size_text
 from syncd.cli.places import Place, is_sealed_for, opened, verify_key_of
@@ -21,6 +20,7 @@ from syncd.config import Config
 from syncd.envelope.keys import Identity
 from syncd.envelope.kit import Kit
 from syncd.errors import ArchiveError, ConfigError, IdentityError, StateError, SyncdError
+from syncd.heap import bound_heap
 from syncd.policy.proof import Expected, Finding, Report, what_is_proven
 from syncd.state import STATE_FILE, read_status
 from syncd.verify import verify
@@ -109,7 +109,7 @@ async def _look(
     verify_key = verify_key_of(settings, kit, request.verify_key)
     # Before anything is listed: what is stored meanwhile is not missed.
     expected = await asyncio.to_thread(_expected, request, settings, target)
-    async with opened(request, settings, kit, target) as store:
+    async with opened(request, settings, kit, target, helped=True) as store:
         with Progress(
             TextColumn("verifying"),
             BarColumn(),

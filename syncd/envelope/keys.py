@@ -5,6 +5,7 @@
 - Each has one spelling (`to_text`, `parse`; the identity: `to_bytes`, `from_bytes`).
 """
 
+import functools
 import hashlib
 from dataclasses import dataclass, field
 from typing import Final
@@ -29,6 +30,12 @@ def is_secret(text: str) -> bool:
     return text.lstrip().startswith(f"syncd-{_SIGNING}-")
 
 
+@functools.lru_cache(maxsize=16)
+def _ed25519(public: bytes) -> Ed25519PublicKey:
+    """Made once for the thousands of signatures that a restore checks with the same key."""
+    return Ed25519PublicKey.from_public_bytes(public)
+
+
 @dataclass(frozen=True, slots=True)
 class VerifyKey:
     """Ed25519 public key: who has it can tell the daemon's objects from forged ones."""
@@ -47,7 +54,7 @@ class VerifyKey:
     def verify(self, message: bytes, signature: bytes, *, domain: bytes, what: str) -> None:
         """Raise ArchiveError, naming `what`, unless the daemon signed `message` in this domain."""
         try:
-            Ed25519PublicKey.from_public_bytes(self.public).verify(signature, domain + message)
+            _ed25519(self.public).verify(signature, domain + message)
         except InvalidSignature as error:
             raise ArchiveError(
                 f"the signature of {what} is wrong: it is damaged, forged, or of another daemon",

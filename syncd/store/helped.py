@@ -2,7 +2,8 @@
 
 - A request to S3 costs the SDK a millisecond of Python, and all threads of a process share one interpreter:
   ten thousand bundles would take ten seconds on a machine of any size.
-- Helpers start with the `_WORTH_IT`th bundle, since each takes a second of CPU and some 60 MB.
+- Helpers start with the `_WORTH_IT`th bundle that is listed or asked for, since each takes a second of CPU
+  and some 60 MB.
 - A helper only ever saves time: what it fails to give, for whatever reason, is asked for here, where
   errors are told. It ends with this process, however that ends.
 """
@@ -39,7 +40,7 @@ class HelpedStore(Store):
         self._inner = inner
         self._options = json.dumps(options)
         self._seconds = timeout * _PATIENCE
-        self._asked = 0
+        self._bundles = 0
         self._helpers: list[_Helper] = []
 
     @override
@@ -53,10 +54,7 @@ class HelpedStore(Store):
 
     @override
     async def get(self, name: str) -> bytes:
-        if "/deltas/" in name:
-            self._asked += 1
-            if self._asked == _WORTH_IT:
-                self._helpers = [_Helper(self._options, self._seconds) for _ in range(_spare_processors())]
+        if self._count(name):
             helper = min(self._helpers, key=lambda helper: helper.busy, default=None)
             if helper is not None and helper.busy < _AT_ONCE:
                 data = await helper.get(name)
@@ -71,6 +69,7 @@ class HelpedStore(Store):
     @override
     async def objects(self, prefix: str, *, after: str = "") -> AsyncIterator[ObjectInfo]:
         async for info in self._inner.objects(prefix, after=after):
+            self._count(info.name)
             yield info
 
     @override
@@ -87,6 +86,15 @@ class HelpedStore(Store):
         for helper in helpers:
             await helper.close()
         await self._inner.close()
+
+    def _count(self, name: str) -> bool:
+        """Whether it is a bundle. Enough of them start the helpers."""
+        if "/deltas/" not in name:
+            return False
+        self._bundles += 1
+        if self._bundles == _WORTH_IT:
+            self._helpers = [_Helper(self._options, self._seconds) for _ in range(_spare_processors())]
+        return True
 
 
 class _Helper:

@@ -11,6 +11,7 @@ import signal
 import sys
 
 from syncd.errors import StoreError
+from syncd.heap import collect_rarely
 from syncd.store.helped import FAILED, HEADER
 from syncd.store.target import open_store
 
@@ -21,6 +22,7 @@ async def _main() -> None:
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(names), sys.stdin)
     out, _ = await loop.connect_write_pipe(asyncio.BaseProtocol, sys.stdout)
     store = open_store(**json.loads(await names.readline()))
+    collect_rarely()
     out.write(HEADER.pack(0, 0))
 
     async def get(number: int, name: str) -> None:

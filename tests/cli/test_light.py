@@ -33,7 +33,11 @@ def test_the_description_of_s3_is_lean_and_whole() -> None:
     assert {"Bucket", "Key", "IfNoneMatch", "ChecksumSHA256"} <= set(
         model["shapes"][put["input"]["shape"]]["members"]
     )
-    assert isinstance(model["shapes"], dict)
+    assert set(model["shapes"][put["output"]["shape"]]["members"]) == set()
+    got = model["shapes"][model["operations"]["GetObject"]["output"]["shape"]]
+    assert set(got["members"]) == {"Body", "ContentLength"}
+    assert got["payload"] == "Body"
+    assert set(model["shapes"]["Object"]["members"]) == {"Key", "LastModified", "Size"}
 
 
 def test_of_the_endpoints_s3_and_those_of_credentials_stay() -> None:

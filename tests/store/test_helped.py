@@ -109,6 +109,12 @@ async def test_few_objects_need_no_help(scene: Scene) -> None:
     assert not scene.store._helpers
 
 
+async def test_a_listing_says_that_help_will_be_needed(scene: Scene) -> None:
+    names = [info.name async for info in scene.store.objects("chat/")]
+    assert len(names) == COUNT
+    assert len(scene.store._helpers) == 1
+
+
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
 async def test_a_helper_that_dies_costs_nothing(scene: Scene, how: signal.Signals) -> None:
     pid = await scene.helper()
