@@ -32,7 +32,7 @@ from syncd.errors import ArchiveError, NoRestorePoint, StoreError
 from syncd.format.manifest import Manifest
 from syncd.format.marks import Purpose, Range
 from syncd.format.names import MAX_SEQ
-from syncd.heap import trim_heap
+from syncd.heap import roomy_heap
 from syncd.marks import lease
 from syncd.model import Digest
 from syncd.policy.plan import Plan
@@ -140,7 +140,8 @@ class Restore:
     async def _rebuild(self, plan: Plan, manifest: Manifest, image: Image, *, strict: bool) -> Restored:
         self._progress.begin(plan.bytes)
         start = plan.snapshot
-        digest = await self._apply_packs(manifest, image)
+        with roomy_heap():
+            digest = await self._apply_packs(manifest, image)
         with spooled(image.path.parent) as spool:
             successor = Successor(
                 image, plan, partial(self._reader.open, start.generation), digest, spool, strict=strict
@@ -200,7 +201,6 @@ class Restore:
                 " database it was made from"
             )
         image.proven(expected)
-        await self._in_thread(trim_heap)
         return expected
 
     async def _apply_deltas(self, plan: Plan, successor: Successor) -> None:

@@ -16,6 +16,7 @@
 import asyncio
 import hashlib
 import os
+from collections import deque
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import Final
@@ -35,6 +36,7 @@ from syncd.format.names import (
     parse_pack_id,
     snapshot_name,
 )
+from syncd.heap import roomy_heap
 from syncd.log import Event
 from syncd.lookback import note_gone
 from syncd.marks import lease, tombstoned_names
@@ -46,6 +48,7 @@ from syncd.store.base import Store
 
 _PACK_BYTES: Final = 4 << 20
 _PACK_LEVEL: Final = 3
+_TRAVELLING: Final = 3  # packs at once, each of 4 MiB at most
 _DEAD_SHARE: Final = 0.375
 
 
@@ -173,7 +176,8 @@ class _Taking:
             reason=self._reason,
         )
         await ship_epochs(replica, self._target, self._store, chain.generation, self._standing)
-        await self._ship_packs(chain, view, key, packing)
+        with roomy_heap():
+            await self._ship_packs(chain, view, key, packing)
         manifest = await asyncio.to_thread(
             _manifest, chain, packing, database=replica.name, epoch=key.number, now_ms=replica.clock.now_ms()
         )
@@ -190,23 +194,24 @@ class _Taking:
         return Snapshot(chain.seq, chain.page_count, changed, moved, self._packs, self._bytes)
 
     async def _ship_packs(self, chain: Chain, view: View, key: EpochKey, packing: Packing) -> None:
-        """The next pack is read and sealed while the one before it travels."""
-        travelling: asyncio.Task[None] | None = None
+        """The next pack is read and sealed while those before it travel."""
+        travelling: deque[asyncio.Task[None]] = deque()
         try:
             for numbers in packing.batches():
                 pack_id = os.urandom(PACK_ID_BYTES)
                 raw = await asyncio.to_thread(_seal, view, key, pack_id, numbers)
-                if travelling is not None:
-                    await travelling
+                if len(travelling) == _TRAVELLING:
+                    await travelling[0]
+                    del travelling[0]
                 ref = PackRef(pack_id, len(raw), hashlib.sha256(raw).digest(), len(numbers), key.number)
                 packing.add(ref, numbers)
-                travelling = asyncio.create_task(self._ship_pack(chain, ref, raw, numbers))
-            if travelling is not None:
-                await travelling
+                travelling.append(asyncio.create_task(self._ship_pack(chain, ref, raw, numbers)))
+            for task in travelling:
+                await task
         finally:
-            if travelling is not None and not travelling.done():
-                travelling.cancel()
-                await asyncio.wait([travelling])
+            for task in travelling:
+                task.cancel()
+            await asyncio.gather(*travelling, return_exceptions=True)
 
     async def _ship_pack(self, chain: Chain, ref: PackRef, raw: bytes, numbers: Numbers) -> None:
         await self._standing.look()

@@ -74,7 +74,7 @@ class Bar:
 def run_restore(request: Request, *, as_json: bool) -> None:
     """Restore, and say what came out. Raises SyncdError."""
     check_exclusive(at=request.at, seq=request.seq)
-    bound_heap(large_bytes=8 << 20, spare_bytes=16 << 20)
+    bound_heap(large_bytes=1 << 20, spare_bytes=4 << 20)
     # Like an interrupt: what is half-written goes.
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     started = time.monotonic()
