@@ -23,19 +23,47 @@ class Pausing(MemoryStore):
 
     def __init__(self, bench: Bench) -> None:
         super().__init__(held=bench.held)
-        self.reached, self.go = asyncio.Event(), asyncio.Event()
+        self.reached, self.full, self.go = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        self.travelling = self.most = 0
 
     @override
     async def put(self, name: str, data: bytes) -> None:
         if "/packs/" in name:
             self.reached.set()
-            await self.go.wait()
+            self.travelling += 1
+            self.most = max(self.most, self.travelling)
+            if self.travelling == snapshot._TRAVELLING:
+                self.full.set()
+            try:
+                await self.go.wait()
+            finally:
+                self.travelling -= 1
         await super().put(name, data)
 
 
 @pytest.fixture(autouse=True)
 def small_packs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(snapshot, "_PACK_BYTES", 4 * 4096)
+
+
+async def test_a_few_packs_travel_at_once(bench: Bench) -> None:
+    bench.sql(*["INSERT INTO t (a) VALUES (randomblob(20000))"] * 9)
+    async with bench.replica() as replica:
+        await bench.capture(replica)
+        store = Pausing(bench)
+        task = asyncio.ensure_future(Shipper(replica, "main", store).ship())
+        async with asyncio.timeout(60):
+            await store.full.wait()
+        await asyncio.sleep(0.2)  # no more set out
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+        assert (store.travelling, store.most) == (0, snapshot._TRAVELLING)
+        assert packs(bench) == []
+        store.go.set()
+        await Shipper(replica, "main", store).ship()
+    assert store.most == snapshot._TRAVELLING
+    assert (await bench.restore())[1] == bench.path.read_bytes()
 
 
 async def test_capture_goes_on_meanwhile(bench: Bench) -> None:
