@@ -25,7 +25,7 @@ from syncd.state.records import (
     encode_pages,
     target_of,
 )
-from syncd.state.snapshots import SnapshotTables, put_head, trim
+from syncd.state.snapshots import SnapshotTables, put_head, put_stored, trim
 
 _VERSION: Final = 3
 _MERGE_AFTER: Final = 1024  # deltas
@@ -274,10 +274,7 @@ class State:
                 put_head(run, name, bundle)
             for delta in reversed(sent):
                 if delta.boundary:
-                    run(
-                        "UPDATE target SET stored = ?, stored_ms = ?, captured_ms = ? WHERE name = ?",
-                        *(delta.sealed.seq, now_ms, delta.last_ms, name),
-                    )
+                    put_stored(run, name, delta.sealed.seq, now_ms, delta.last_ms)
                     break
             trim(run)
 

@@ -104,18 +104,14 @@ class SnapshotTables:
         """The snapshot is complete: its position can be restored from there."""
         seq = manifest.seq
         async with self._connection.transaction() as run:
-            run(
-                "UPDATE target SET stored = ?1, stored_ms = ?2, captured_ms = ?3"
-                " WHERE name = ?4 AND (stored IS NULL OR stored < ?1)",
-                *(seq, now_ms, manifest.captured_ms, name),
-            )
+            put_stored(run, name, seq, now_ms, manifest.captured_ms)
             run(
                 "UPDATE target SET snapshot = ?1, map = ?2, map_seq = ?1, attempt = NULL, delta_bytes = 0,"
                 " state = 'ok', error = '' WHERE name = ?3",
                 *(seq, raw, name),
             )
             head = Head.of(manifest.generation, seq, raw)
-            put_head(run, name, Stored(snapshot_name(manifest.generation, seq), head), newer=True)
+            put_head(run, name, Stored(snapshot_name(manifest.generation, seq), head))
             run("DELETE FROM pack WHERE target = ?", name)
             run(
                 f"DELETE FROM changed WHERE seq <= (SELECT min(seq) FROM ({_BOUNDARIES}))"  # noqa: S608 - a constant
@@ -141,12 +137,24 @@ def decode_changes(rows: Sequence[tuple[int, bytes]]) -> list[Change]:
     return [Change(seq, decode_pages(pages)) for seq, pages in rows]
 
 
-def put_head(run: Run, target: str, stored: Stored, *, newer: bool = False) -> None:
-    """What the target acknowledged; with `newer`, only where it goes further than what it had."""
+def put_stored(run: Run, target: str, seq: int, now_ms: int, captured_ms: int) -> None:
+    """This boundary can be restored from the target.
+
+    Never back: a snapshot may be complete while deltas before it are still on their way.
+    """
+    run(
+        "UPDATE target SET stored = ?1, stored_ms = ?2, captured_ms = ?3"
+        " WHERE name = ?4 AND (stored IS NULL OR stored < ?1)",
+        *(seq, now_ms, captured_ms, target),
+    )
+
+
+def put_head(run: Run, target: str, stored: Stored) -> None:
+    """What the target acknowledged, where it goes further than what it had."""
     run(
         "UPDATE target SET head = ?1, head_seq = ?2, head_object = ?3"
-        " WHERE name = ?4 AND (head_seq IS NULL OR ?2 > head_seq OR NOT ?5)",
-        *(str(stored.head), stored.head.seq, stored.name, target, newer),
+        " WHERE name = ?4 AND (head_seq IS NULL OR ?2 > head_seq)",
+        *(str(stored.head), stored.head.seq, stored.name, target),
     )
 
 

@@ -12,9 +12,11 @@ import pytest
 
 from syncd.errors import StateError
 from syncd.format.delta import SealedDelta
+from syncd.format.head import Head
 from syncd.format.manifest import encode_manifest, encode_manifest_body
+from syncd.format.names import deltas_name
 from syncd.model import Digest
-from syncd.state import Chain, Outgoing, Redo, State, open_state, read_status
+from syncd.state import Chain, Outgoing, Redo, State, Stored, open_state, read_status
 from tests.format.support import MANIFEST
 
 GENERATION = "01ARZ3NDEKTSV4RRFFQ69G5FAV"
@@ -269,6 +271,21 @@ async def test_only_a_boundary_counts_as_stored(state: State) -> None:
     await state.stored("a", [outgoing(1), outgoing(2, boundary=False)], 3000)
     target = await state.target("a")
     assert (target.cursor, target.stored, target.captured_ms) == (2, 1, 1001)
+
+
+async def test_a_snapshot_that_overtakes_deltas_stays_what_is_stored(state: State) -> None:
+    await begin(state, "a", 0)
+    await commit(state, 1, 2, 3, 4, 5)
+    await end(state, "a", 4)  # the calendar's, while the deltas before it still travel
+    overtaken = await state.target("a")
+    for seq, stored in ((2, 4), (4, 4), (5, 5)):
+        bundle = Stored(deltas_name(GENERATION, seq), Head(GENERATION, seq, bytes(8)))
+        await state.stored("a", [outgoing(seq)], 3000, bundle)
+        target = await state.target("a")
+        assert (target.cursor, target.stored) == (seq, stored)
+        if stored == 4:
+            assert (target.head, target.head_object) == (overtaken.head, overtaken.head_object)
+    assert target.head_object == deltas_name(GENERATION, 5)
 
 
 async def test_status_reads_what_another_process_writes(tmp_path: Path, state: State) -> None:
