@@ -285,7 +285,7 @@ async def test_a_snapshot_that_overtakes_deltas_stays_what_is_stored(state: Stat
         assert (target.cursor, target.stored) == (seq, stored)
         if stored == 4:
             assert (target.head, target.head_object) == (overtaken.head, overtaken.head_object)
-    assert target.head_object == deltas_name(GENERATION, 5)
+    assert (await state.target("a")).head_object == deltas_name(GENERATION, 5)
 
 
 async def test_status_reads_what_another_process_writes(tmp_path: Path, state: State) -> None:
