@@ -1,4 +1,4 @@
-"""Fetching ahead of who consumes, in order, with a bound on what is in flight.
+"""Several things at once, with a bound on what is in flight; `ahead` in order, for who consumes.
 
 - A bound in bytes keeps memory small, one in number keeps a server from being overrun.
 - What fails or is cancelled takes the fetches in flight with it; who stops early closes it (`aclosing`).
@@ -7,9 +7,11 @@
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from typing_extensions import AsyncGenerator
+
+_AT_ONCE: Final = 8
 
 _T = TypeVar("_T")
 _U = TypeVar("_U")
@@ -55,3 +57,20 @@ async def ahead(
         for _, future in waiting:
             future.cancel()
         await asyncio.gather(*(future for _, future in waiting), return_exceptions=True)
+
+
+async def each(items: Iterable[_T], action: Callable[[_T], Awaitable[None]], *, most: int = _AT_ONCE) -> None:
+    """Do `action` for every item, a few at a time. The first error ends it and is raised."""
+    left = iter(items)
+
+    async def work() -> None:
+        for item in left:
+            await action(item)
+
+    workers = [asyncio.ensure_future(work()) for _ in range(most)]
+    try:
+        await asyncio.gather(*workers)
+    finally:
+        for worker in workers:
+            worker.cancel()
+        await asyncio.wait(workers)

@@ -158,10 +158,15 @@ def read_bundle(
 
 
 def seal_pack(
-    key: EpochKey, pack_id: bytes, page_size: int, pages: Sequence[tuple[int, bytes]], level: int
+    key: EpochKey,
+    pack_id: bytes,
+    page_size: int,
+    numbers: Sequence[int],
+    images: bytes | bytearray,
+    level: int,
 ) -> bytes:
-    """The object of a pack of (number, image) pairs."""
-    content = encode_pack_content(page_size, pages, level)
+    """The object of a pack: these pages, their images concatenated. Raises ValueError."""
+    content = encode_pack_content(page_size, numbers, images, level)
     return encode_pack(key.number, seal(key, Kind.PACK, pack_label(pack_id), content))
 
 

@@ -4,7 +4,7 @@
 - Redo images bring the shadow there again, should the host fail before it is on the disk.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -112,10 +112,15 @@ def redo_of(seq: int, change: Change) -> list[Redo]:
             page_size=delta.page_size,
             page_count=delta.page_count,
             rebase=delta.rebase and part is parts[0],
-            images=encode_pack_content(delta.page_size, part, _REDO_LEVEL) if part else b"",
+            images=_content(delta.page_size, part) if part else b"",
         )
         for part in parts
     ]
+
+
+def _content(page_size: int, pages: Sequence[tuple[int, bytes]]) -> bytes:
+    images = b"".join(image for _, image in pages)
+    return encode_pack_content(page_size, [number for number, _ in pages], images, _REDO_LEVEL)
 
 
 def seal_change(key: EpochKey, seq: int, before: Digest, change: Change) -> tuple[SealedDelta, list[Redo]]:

@@ -14,8 +14,8 @@ _M_TRIM_THRESHOLD: Final = -1  # names and numbers of glibc's malloc.h
 _M_MMAP_THRESHOLD: Final = -3
 _M_ARENA_MAX: Final = -8
 _SPARE_BYTES: Final = 1 << 17  # what glibc keeps where nothing is said
-_ROOMY_LARGE_BYTES: Final = 16 << 20  # the pages of a pack are 4 MiB, zstd's context has 9
-_ROOMY_SPARE_BYTES: Final = 32 << 20
+_ROOMY_LARGE_BYTES: Final = 16 << 20  # the pages of a pack are 4 MiB, and zstd takes as much
+_ROOMY_SPARE_BYTES: Final = 16 << 20
 _NEW_OBJECTS: Final = 10_000  # some 2 MB; Python looks after 700
 
 

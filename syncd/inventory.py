@@ -5,11 +5,11 @@
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import Final, TypeVar
 
+from syncd.ahead import each
 from syncd.archive import read_bundle, read_manifest
 from syncd.envelope.keys import VerifyKey
 from syncd.errors import ArchiveError, ObjectNotFound
@@ -25,10 +25,6 @@ from syncd.format.names import (
 )
 from syncd.policy.inventory import Bundle, Epoch, Inventory, Pack, Snapshot, Unreadable
 from syncd.store.base import ObjectInfo, Store
-
-CONCURRENCY: Final = 8
-
-_T = TypeVar("_T")
 
 
 @dataclass(slots=True)
@@ -89,23 +85,6 @@ async def read_bundles(
             epochs = (read.deltas[0].epoch, read.deltas[-1].epoch) if read.deltas else None
             known[bundle] = replace(bundle, last_seq=read.last_seq, epochs=epochs)
     return replace(inventory, bundles=tuple(known.get(b, b) for b in inventory.bundles))
-
-
-async def each(items: Iterable[_T], action: Callable[[_T], Awaitable[None]]) -> None:
-    """Do `action` for every item, a few at a time. The first error ends it and is raised."""
-    left = iter(items)
-
-    async def work() -> None:
-        for item in left:
-            await action(item)
-
-    workers = [asyncio.ensure_future(work()) for _ in range(CONCURRENCY)]
-    try:
-        await asyncio.gather(*workers)
-    finally:
-        for worker in workers:
-            worker.cancel()
-        await asyncio.wait(workers)
 
 
 async def _read(store: Store, bundle: Bundle, database: str, verify_key: VerifyKey) -> format_bundle.Bundle:

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from syncd.ahead import each
 from syncd.archive import read_epoch
 from syncd.envelope.keys import Identity, Recipient, VerifyKey
 from syncd.errors import ArchiveError, IdentityError, NoRestorePoint, ObjectNotFound
@@ -26,7 +27,6 @@ from syncd.format.names import (
     parse_seq,
     snapshots_dir,
 )
-from syncd.inventory import each
 from syncd.reader import Reader
 from syncd.store.base import Store
 

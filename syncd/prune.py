@@ -16,6 +16,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
+from syncd.ahead import each
 from syncd.clock import Clock
 from syncd.envelope.keys import SigningKey, VerifyKey
 from syncd.errors import ClockError, FormatVersionError, NoRestorePoint, StoreError, SyncdError
@@ -29,7 +30,7 @@ from syncd.format.names import (
     parse_pack_id,
     tombstone_name,
 )
-from syncd.inventory import each, read_bundles, read_inventory, read_snapshots
+from syncd.inventory import read_bundles, read_inventory, read_snapshots
 from syncd.log import Event, Log
 from syncd.marks import (
     LEASE_MS,

@@ -16,13 +16,14 @@
 import asyncio
 import hashlib
 import os
-from collections import deque
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import Final
 
+from syncd.ahead import each
 from syncd.archive import read_manifest, seal_manifest, seal_pack
 from syncd.claims import Standing
+from syncd.clock import to_completion
 from syncd.envelope.epoch import EpochKey
 from syncd.errors import ArchiveError, ConflictError, ObjectExists, ObjectUnread, StoreRefused
 from syncd.format.manifest import Manifest, PackRef
@@ -48,7 +49,8 @@ from syncd.store.base import Store
 
 _PACK_BYTES: Final = 4 << 20
 _PACK_LEVEL: Final = 3
-_TRAVELLING: Final = 3  # packs at once, each of 4 MiB at most
+_UNDER_WAY: Final = 3  # packs at once, being sealed or travelling
+_SEALING: Final = 2  # of these: zstd takes most of a snapshot's time, and lets go of the interpreter
 _DEAD_SHARE: Final = 0.375
 
 
@@ -194,31 +196,26 @@ class _Taking:
         return Snapshot(chain.seq, chain.page_count, changed, moved, self._packs, self._bytes)
 
     async def _ship_packs(self, chain: Chain, view: View, key: EpochKey, packing: Packing) -> None:
-        """The next pack is read and sealed while those before it travel."""
-        travelling: deque[asyncio.Task[None]] = deque()
-        try:
-            for numbers in packing.batches():
-                pack_id = os.urandom(PACK_ID_BYTES)
-                raw = await asyncio.to_thread(_seal, view, key, pack_id, numbers)
-                if len(travelling) == _TRAVELLING:
-                    await travelling[0]
-                    del travelling[0]
-                ref = PackRef(pack_id, len(raw), hashlib.sha256(raw).digest(), len(numbers), key.number)
-                packing.add(ref, numbers)
-                travelling.append(asyncio.create_task(self._ship_pack(chain, ref, raw, numbers)))
-            for task in travelling:
-                await task
-        finally:
-            for task in travelling:
-                task.cancel()
-            await asyncio.gather(*travelling, return_exceptions=True)
+        """The next packs are read and sealed while those before them travel."""
+        sealing = asyncio.Semaphore(_SEALING)
+
+        async def ship(numbers: Numbers) -> None:
+            async with sealing:
+                ref, raw = await asyncio.to_thread(_seal, view, key, numbers)
+            await self._ship_pack(chain, ref, raw, numbers)
+            packing.add(ref, numbers)
+
+        await each(packing.batches(), ship, most=_UNDER_WAY)
 
     async def _ship_pack(self, chain: Chain, ref: PackRef, raw: bytes, numbers: Numbers) -> None:
         await self._standing.look()
         with suppress(ObjectUnread):  # nobody else has this id: it is ours, from a put whose answer was lost
             await self._store.put(pack_name(chain.generation, ref.pack_id), raw)
-        await self._replica.state.snapshots.add_pack(
-            self._target, ref, seq=chain.seq, page_size=chain.page_size, numbers=numbers
+        # What is stored is noted, also where another pack's failure ends this attempt.
+        await to_completion(
+            self._replica.state.snapshots.add_pack(
+                self._target, ref, seq=chain.seq, page_size=chain.page_size, numbers=numbers
+            )
         )
         self._packs += 1
         self._bytes += ref.size
@@ -328,8 +325,8 @@ def _manifest(chain: Chain, packing: Packing, *, database: str, epoch: int, now_
     )
 
 
-def _seal(view: View, key: EpochKey, pack_id: bytes, numbers: Numbers) -> bytes:
+def _seal(view: View, key: EpochKey, numbers: Numbers) -> tuple[PackRef, bytes]:
     pages = numbers.tolist()
-    return seal_pack(
-        key, pack_id, view.page_size, list(zip(pages, view.read(pages), strict=True)), _PACK_LEVEL
-    )
+    pack_id = os.urandom(PACK_ID_BYTES)
+    raw = seal_pack(key, pack_id, view.page_size, pages, view.read(pages), _PACK_LEVEL)
+    return PackRef(pack_id, len(raw), hashlib.sha256(raw).digest(), len(pages), key.number), raw

@@ -127,7 +127,8 @@ class Specimen:
 
     async def _pack(self, key: EpochKey, page_size: int, pages: Sequence[tuple[int, bytes]]) -> None:
         pack_id = os.urandom(PACK_ID_BYTES)
-        raw = seal_pack(key, pack_id, page_size, pages, _LEVEL)
+        numbers, images = [number for number, _ in pages], b"".join(image for _, image in pages)
+        raw = seal_pack(key, pack_id, page_size, numbers, images, _LEVEL)
         await self.store.put(pack_name(self.generation, pack_id), raw)
         self._packs.append(PackRef(pack_id, len(raw), hashlib.sha256(raw).digest(), len(pages), key.number))
 

@@ -39,7 +39,7 @@ DELTA = Delta(
     groups=(PatchGroup((9,), make_patch(bytes(512), b"x" * 512, 3)),),
 )
 PACK_ID = b"p" * 16
-PACK = archive.seal_pack(KEY, PACK_ID, 512, [(1, b"a" * 512), (2, b"b" * 512)], 3)
+PACK = archive.seal_pack(KEY, PACK_ID, 512, [1, 2], b"a" * 512 + b"b" * 512, 3)
 MANIFEST = Manifest(
     database="chat",
     generation=GENERATION,

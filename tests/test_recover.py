@@ -147,7 +147,7 @@ def test_pieces_a_new_page_size_and_a_snapshot_within_a_bundle(tmp_path: Path, t
     other = {1: b"c" * SIZE, 2: b"b" * SIZE}
     large = {1: b"L" * 4096, 2: b"M" * 4096}
     torn = {1: b"L" * 4096, 2: b"N" * 4096}
-    pack = archive.seal_pack(key, b"p" * 16, SIZE, [(1, other[1]), (2, other[2]), (9, b"x" * SIZE)], 3)
+    pack = archive.seal_pack(key, b"p" * 16, SIZE, [1, 2, 9], other[1] + other[2] + b"x" * SIZE, 3)
     manifest = Manifest(
         database="chat",
         generation=GENERATION,

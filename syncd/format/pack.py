@@ -21,23 +21,24 @@ _SMALLEST_LOG2: Final = MIN_PAGE_SIZE.bit_length() - 1
 _LARGEST_LOG2: Final = 16
 
 
-def encode_pack_content(page_size: int, pages: Sequence[tuple[int, bytes]], level: int) -> bytes:
-    """The plaintext of a pack of (number, image) pairs, compressed at a zstd level. Raises ValueError."""
+def encode_pack_content(
+    page_size: int, numbers: Sequence[int], images: bytes | bytearray, level: int
+) -> bytes:
+    """The plaintext of a pack, its images concatenated, compressed at a zstd level. Raises ValueError."""
     if not is_page_size(page_size):
         raise ValueError(f"{page_size} is no page size")
-    if not 0 < len(pages) * page_size <= MAX_PACK_BYTES:
-        raise ValueError(f"a pack holds 1 to {MAX_PACK_BYTES} bytes of images, not {len(pages)} pages")
+    if not 0 < len(numbers) * page_size <= MAX_PACK_BYTES:
+        raise ValueError(f"a pack holds 1 to {MAX_PACK_BYTES} bytes of images, not {len(numbers)} pages")
+    if len(images) != len(numbers) * page_size:
+        raise ValueError(f"{len(images)} bytes are not {len(numbers)} images of {page_size}")
     out = bytearray((page_size.bit_length() - 1,))
-    out += varint(len(pages))
+    out += varint(len(numbers))
     last = 0
-    for number, image in pages:
+    for number in numbers:
         if not last < number <= MAX_PAGE_COUNT:
             raise ValueError(f"page {number} follows page {last}")
-        if len(image) != page_size:
-            raise ValueError(f"page {number} has {len(image)} bytes, not {page_size}")
         out += varint(number - last - 1)
         last = number
-    images = b"".join(image for _, image in pages)
     out += zstd.compress(images, level=level, window_log_max=_WINDOW_LOG_MAX)
     return bytes(out)
 

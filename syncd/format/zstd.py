@@ -27,7 +27,7 @@ _LAST_SPARSE_LEVEL: Final = 3
 _FIRST_LEVEL_OF_LARGE_TABLES: Final = 12
 
 
-def compress(data: bytes, *, level: int, prefix: bytes = b"", window_log_max: int) -> bytes:
+def compress(data: bytes | bytearray, *, level: int, prefix: bytes = b"", window_log_max: int) -> bytes:
     """One zstd frame of `data`, which may refer to `prefix` (RFC 8878, raw content dictionary).
 
     The window is widened to reach from the end of `data` to the start of `prefix`: the low levels'

@@ -133,17 +133,23 @@ class View:
                 self._file.write(image)
                 self._kept[number] = at
 
-    def read(self, numbers: Sequence[int]) -> list[bytes]:
-        """The images of these pages (ascending numbers of pages that are wanted and were not read)."""
+    def read(self, numbers: Sequence[int]) -> bytearray:
+        """The images of these pages, concatenated (ascending; they are wanted, and were not read)."""
+        size = self.page_size
+        images = bytearray(len(numbers) * size)
+        places = memoryview(images)
         with self._shadow.lock, _translated(self._shadow.path):
-            images = dict(_read_pages(self._shadow.fd, self.page_size, numbers))
-            for number in numbers:
-                at = self._kept.pop(number, None)
-                if at is not None:
-                    self._file.seek(at)
-                    images[number] = self._file.read(self.page_size)
+            at = 0
+            for first, count in stretches(numbers, len(numbers)):
+                _read_into(self._shadow.fd, places[at : at + count * size], (first - 1) * size)
+                at += count * size
+            for n, number in enumerate(numbers):
+                kept = self._kept.pop(number, None)
+                if kept is not None:
+                    self._file.seek(kept)
+                    images[n * size : (n + 1) * size] = self._file.read(size)
                 self._wanted[number] = False
-        return list(images.values())
+        return images
 
     def close(self) -> None:
         """Stop keeping pages aside."""
@@ -178,6 +184,12 @@ def read_padded(fd: int, size: int, offset: int) -> bytes:
             break
         data += more
     return data.ljust(size, b"\0") if len(data) < size else data
+
+
+def _read_into(fd: int, zeros: memoryview, offset: int) -> None:
+    """Fill it from there on; what is missing at the file's end stays."""
+    while zeros and (got := os.preadv(fd, [zeros], offset)):
+        zeros, offset = zeros[got:], offset + got
 
 
 def stretches(numbers: Iterable[int], limit: int) -> Iterator[tuple[int, int]]:

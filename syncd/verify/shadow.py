@@ -99,7 +99,7 @@ async def _copy(view: View, fd: int) -> None:
 
 
 def _copy_pages(view: View, fd: int, numbers: range) -> None:
-    images = memoryview(b"".join(view.read(numbers)))
+    images = memoryview(view.read(numbers))
     try:
         while images:
             images = images[os.write(fd, images) :]

@@ -73,7 +73,7 @@ def main() -> None:
     refs = []
     for index, numbers in enumerate(((1, 2, 3, 4), (5, 6, 7))):
         pack_id = bytes((index + 1,)) * 16
-        raw = archive.seal_pack(keys[1], pack_id, SIZE, [(n, states[0][n]) for n in numbers], 3)
+        raw = archive.seal_pack(keys[1], pack_id, SIZE, numbers, b"".join(states[0][n] for n in numbers), 3)
         objects[names.pack_name(GENERATION, pack_id)] = raw
         refs.append(PackRef(pack_id, len(raw), hashlib.sha256(raw).digest(), len(numbers), 1))
     manifest = Manifest(

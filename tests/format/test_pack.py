@@ -18,7 +18,8 @@ from syncd.format.wire import varint
 from syncd.model import MAX_PAGE_COUNT
 from tests.format.support import flips, truncations
 
-PAGES = [(1, b"a" * 512), (7, random.Random(1).randbytes(512)), (8, b"c" * 512)]
+NUMBERS = [1, 7, 8]
+IMAGES = b"a" * 512 + random.Random(1).randbytes(512) + b"c" * 512
 
 
 def frame(data: bytes) -> bytes:
@@ -29,33 +30,33 @@ def frame(data: bytes) -> bytes:
 @given(st.integers(9, 16), st.dictionaries(st.integers(1, MAX_PAGE_COUNT), st.integers(0, 255), min_size=1))
 def test_a_pack_comes_back(log2: int, content: dict[int, int]) -> None:
     size = 1 << log2
-    pages = [(number, bytes((content[number],)) * size) for number in sorted(content)]
-    raw = encode_pack_content(size, pages, 3)
-    assert decode_pack_content(raw) == (size, tuple(sorted(content)), b"".join(image for _, image in pages))
+    numbers = tuple(sorted(content))
+    images = b"".join(bytes((content[number],)) * size for number in numbers)
+    assert decode_pack_content(encode_pack_content(size, numbers, images, 3)) == (size, numbers, images)
 
 
 def test_the_largest_pack_comes_back() -> None:
     images = random.Random(2).randbytes(MAX_PACK_BYTES)
-    pages = [(i + 1, images[i * 65536 : (i + 1) * 65536]) for i in range(MAX_PACK_BYTES // 65536)]
-    assert decode_pack_content(encode_pack_content(65536, pages, 1))[2] == images
+    assert decode_pack_content(encode_pack_content(65536, range(1, 257), images, 1))[2] == images
     with pytest.raises(ValueError, match="a pack holds"):
-        encode_pack_content(65536, [*pages, (257, bytes(65536))], 1)
+        encode_pack_content(65536, range(1, 258), images + bytes(65536), 1)
 
 
 @pytest.mark.parametrize(
-    ("size", "pages", "reason"),
+    ("size", "numbers", "images", "reason"),
     [
-        (1000, [(1, bytes(1000))], "no page size"),
-        (512, [], "a pack holds"),
-        (512, [(0, bytes(512))], "page 0 follows"),
-        (512, [(2, bytes(512)), (2, bytes(512))], "page 2 follows"),
-        (512, [(MAX_PAGE_COUNT + 1, bytes(512))], "follows"),
-        (512, [(1, bytes(511))], "has 511 bytes"),
+        (1000, [1], bytes(1000), "no page size"),
+        (512, [], b"", "a pack holds"),
+        (512, [0], bytes(512), "page 0 follows"),
+        (512, [2, 2], bytes(1024), "page 2 follows"),
+        (512, [MAX_PAGE_COUNT + 1], bytes(512), "follows"),
+        (512, [1], bytes(511), "511 bytes are not 1 images of 512"),
+        (512, [1, 2], bytes(1025), "1025 bytes are not 2 images of 512"),
     ],
 )
-def test_an_invalid_pack_is_not_written(size: int, pages: list[tuple[int, bytes]], reason: str) -> None:
+def test_an_invalid_pack_is_not_written(size: int, numbers: list[int], images: bytes, reason: str) -> None:
     with pytest.raises(ValueError, match=reason):
-        encode_pack_content(size, pages, 3)
+        encode_pack_content(size, numbers, images, 3)
 
 
 @pytest.mark.parametrize(
@@ -81,13 +82,13 @@ def test_malformed_content_is_refused(raw: bytes, reason: str) -> None:
 
 
 def test_every_truncation_of_the_content_is_refused() -> None:
-    for raw in truncations(encode_pack_content(512, PAGES, 3)):
+    for raw in truncations(encode_pack_content(512, NUMBERS, IMAGES, 3)):
         with pytest.raises(ArchiveError):
             decode_pack_content(raw)
 
 
 def test_damaged_content_never_ends_in_another_exception() -> None:
-    for _, raw in flips(encode_pack_content(512, PAGES, 3)):
+    for _, raw in flips(encode_pack_content(512, NUMBERS, IMAGES, 3)):
         try:
             size, numbers, images = decode_pack_content(raw)
         except ArchiveError:

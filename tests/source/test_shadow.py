@@ -139,7 +139,7 @@ class Watched:
     def read(self, count: int) -> bool:
         numbers, self.left = self.left[:count], self.left[count:]
         size = self.view.page_size
-        expected = [self.expected[(n - 1) * size : n * size] for n in numbers]
+        expected = b"".join(self.expected[(n - 1) * size : n * size] for n in numbers)
         assert self.view.read(numbers) == expected
         return bool(numbers)
 

@@ -212,7 +212,8 @@ async def test_packs_of_which_little_is_live(places: list[tuple[int, int]]) -> N
     packs: list[PackRef] = []
     for pack in order:
         pack_id = bytes([pack]) * 16
-        raw = seal_pack(key, pack_id, SIZE, contents[pack], 3)
+        content = b"".join(image for _, image in contents[pack])
+        raw = seal_pack(key, pack_id, SIZE, [number for number, _ in contents[pack]], content, 3)
         await store.put(pack_name(GENERATION, pack_id), raw)
         packs.append(PackRef(pack_id, len(raw), sha256(raw).digest(), len(contents[pack]), key.number))
     manifest = Manifest(

@@ -32,7 +32,7 @@ class Pausing(MemoryStore):
             self.reached.set()
             self.travelling += 1
             self.most = max(self.most, self.travelling)
-            if self.travelling == snapshot._TRAVELLING:
+            if self.travelling == snapshot._UNDER_WAY:
                 self.full.set()
             try:
                 await self.go.wait()
@@ -58,11 +58,11 @@ async def test_a_few_packs_travel_at_once(bench: Bench) -> None:
         task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await task
-        assert (store.travelling, store.most) == (0, snapshot._TRAVELLING)
+        assert (store.travelling, store.most) == (0, snapshot._UNDER_WAY)
         assert packs(bench) == []
         store.go.set()
         await Shipper(replica, "main", store).ship()
-    assert store.most == snapshot._TRAVELLING
+    assert store.most == snapshot._UNDER_WAY
     assert (await bench.restore())[1] == bench.path.read_bytes()
 
 
