@@ -167,6 +167,7 @@ def seal_pack(
 ) -> bytes:
     """The object of a pack: these pages, their images concatenated. Raises ValueError."""
     content = encode_pack_content(page_size, numbers, images, level)
+    del images  # megabytes that sealing does not need
     return encode_pack(key.number, seal(key, Kind.PACK, pack_label(pack_id), content))
 
 

@@ -51,6 +51,7 @@ _PACK_BYTES: Final = 4 << 20
 _PACK_LEVEL: Final = 3
 _UNDER_WAY: Final = 3  # packs at once, being sealed or travelling
 _SEALING: Final = 2  # of these: zstd takes most of a snapshot's time, and lets go of the interpreter
+_LARGE_BYTES: Final = _PACK_BYTES // 2  # sealed; of these only two are under way, for the memory they take
 _DEAD_SHARE: Final = 0.375
 
 
@@ -202,7 +203,10 @@ class _Taking:
         async def ship(numbers: Numbers) -> None:
             async with sealing:
                 ref, raw = await asyncio.to_thread(_seal, view, key, numbers)
-            await self._ship_pack(chain, ref, raw, numbers)
+                if is_large := ref.size > _LARGE_BYTES:
+                    await self._ship_pack(chain, ref, raw, numbers)
+            if not is_large:
+                await self._ship_pack(chain, ref, raw, numbers)
             packing.add(ref, numbers)
 
         await each(packing.batches(), ship, most=_UNDER_WAY)

@@ -39,8 +39,7 @@ def encode_pack_content(
             raise ValueError(f"page {number} follows page {last}")
         out += varint(number - last - 1)
         last = number
-    out += zstd.compress(images, level=level, window_log_max=_WINDOW_LOG_MAX)
-    return bytes(out)
+    return bytes(out) + zstd.compress(images, level=level, window_log_max=_WINDOW_LOG_MAX)
 
 
 def decode_pack_content(raw: bytes) -> tuple[int, tuple[int, ...], bytes]:

@@ -21,8 +21,9 @@ from tests.verbs.bench import Bench
 class Pausing(MemoryStore):
     """Lets something happen before each pack is stored."""
 
-    def __init__(self, bench: Bench) -> None:
+    def __init__(self, bench: Bench, expected: int) -> None:
         super().__init__(held=bench.held)
+        self.expected = expected
         self.reached, self.full, self.go = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self.travelling = self.most = 0
 
@@ -32,7 +33,7 @@ class Pausing(MemoryStore):
             self.reached.set()
             self.travelling += 1
             self.most = max(self.most, self.travelling)
-            if self.travelling == snapshot._UNDER_WAY:
+            if self.travelling == self.expected:
                 self.full.set()
             try:
                 await self.go.wait()
@@ -46,11 +47,14 @@ def small_packs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(snapshot, "_PACK_BYTES", 4 * 4096)
 
 
-async def test_a_few_packs_travel_at_once(bench: Bench) -> None:
+@pytest.mark.parametrize("large", [False, True])
+async def test_a_few_packs_travel_at_once(bench: Bench, monkeypatch: pytest.MonkeyPatch, large: bool) -> None:
+    expected = snapshot._SEALING if large else snapshot._UNDER_WAY
+    monkeypatch.setattr(snapshot, "_LARGE_BYTES", 0 if large else 1 << 20)
     bench.sql(*["INSERT INTO t (a) VALUES (randomblob(20000))"] * 9)
     async with bench.replica() as replica:
         await bench.capture(replica)
-        store = Pausing(bench)
+        store = Pausing(bench, expected)
         task = asyncio.ensure_future(Shipper(replica, "main", store).ship())
         async with asyncio.timeout(60):
             await store.full.wait()
@@ -58,11 +62,11 @@ async def test_a_few_packs_travel_at_once(bench: Bench) -> None:
         task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await task
-        assert (store.travelling, store.most) == (0, snapshot._UNDER_WAY)
+        assert (store.travelling, store.most) == (0, expected)
         assert packs(bench) == []
         store.go.set()
         await Shipper(replica, "main", store).ship()
-    assert store.most == snapshot._UNDER_WAY
+    assert store.most == expected
     assert (await bench.restore())[1] == bench.path.read_bytes()
 
 
@@ -70,7 +74,7 @@ async def test_capture_goes_on_meanwhile(bench: Bench) -> None:
     bench.sql(*["INSERT INTO t (a) VALUES (randomblob(20000))"] * 5)
     async with bench.replica() as replica:
         await bench.capture(replica)
-        store = Pausing(bench)
+        store = Pausing(bench, 1)
         task = asyncio.ensure_future(Shipper(replica, "main", store).ship())
         await store.reached.wait()
         bench.sql("UPDATE t SET a = randomblob(20000)")
