@@ -202,7 +202,8 @@ class _Taking:
 
         async def ship(numbers: Numbers) -> None:
             async with sealing:
-                ref, raw = await asyncio.to_thread(_seal, view, key, numbers)
+                # Files must not be closed under a thread that still reads them.
+                ref, raw = await to_completion(asyncio.to_thread(_seal, view, key, numbers))
                 if is_large := ref.size > _LARGE_BYTES:
                     await self._ship_pack(chain, ref, raw, numbers)
             if not is_large:

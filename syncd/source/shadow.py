@@ -88,7 +88,11 @@ class Shadow:
     def read_many(self, numbers: Iterable[int]) -> Iterator[tuple[int, bytes]]:
         """The images of these pages (ascending numbers), reading neighbours together."""
         with _translated(self.path):
-            yield from _read_pages(self.fd, self.page_size, numbers)
+            size = self.page_size
+            for first, count in stretches(numbers, max(1, _READ_BYTES // size) if size else 1):
+                block = read_padded(self.fd, count * size, (first - 1) * size)
+                for i in range(count):
+                    yield first + i, block[i * size : (i + 1) * size]
 
     def view(self) -> "View":
         """The database as it is now, readable while `apply` goes on. Close it when done."""
@@ -165,14 +169,6 @@ def _translated(path: Path) -> Iterator[None]:
         yield
     except OSError as e:
         raise StateError(f"{path} cannot be read or written: {e.strerror}", hint="check its disk") from e
-
-
-def _read_pages(fd: int, size: int, numbers: Iterable[int]) -> Iterator[tuple[int, bytes]]:
-    limit = max(1, _READ_BYTES // size) if size else 1
-    for first, count in stretches(numbers, limit):
-        block = read_padded(fd, count * size, (first - 1) * size)
-        for i in range(count):
-            yield first + i, block[i * size : (i + 1) * size]
 
 
 def read_padded(fd: int, size: int, offset: int) -> bytes:

@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from syncd.errors import StoreUnavailable
 from syncd.log import Event
 from syncd.replica import Replica
 from syncd.ship import Shipper
+from syncd.source.shadow import View
 from syncd.store.memory import Held, MemoryStore
 from tests.support.damage import flipped
 from tests.support.faultstore import Fault, FaultStore
@@ -68,6 +71,33 @@ async def test_a_few_packs_travel_at_once(bench: Bench, monkeypatch: pytest.Monk
         await Shipper(replica, "main", store).ship()
     assert store.most == expected
     assert (await bench.restore())[1] == bench.path.read_bytes()
+
+
+async def test_its_files_stay_open_until_nobody_reads_them(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reading, go = threading.Event(), threading.Event()
+    read = View.read
+
+    def slow(view: View, numbers: Sequence[int]) -> bytearray:
+        reading.set()
+        go.wait(60)
+        assert view in replica.shadow.views
+        done.append(read(view, numbers))
+        return done[-1]
+
+    done: list[bytearray] = []
+    monkeypatch.setattr(View, "read", slow)
+    async with bench.replica() as replica:
+        await bench.capture(replica)
+        task = asyncio.ensure_future(bench.ship(replica))
+        assert await asyncio.to_thread(reading.wait, 60)
+        task.cancel()
+        asyncio.get_running_loop().call_later(0.2, go.set)
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+        assert done
+        assert replica.shadow.views == []
 
 
 async def test_capture_goes_on_meanwhile(bench: Bench) -> None:
